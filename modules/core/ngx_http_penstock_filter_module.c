@@ -1,8 +1,42 @@
+
+/*
+ * Core's two filters: they swallow the answer of an exchange, and put a
+ * problem document in the place of nginx's own error page.
+ *
+ * A module of its own, since filters must stand behind nginx's while core
+ * stands before the access module.
+ */
+
 #include "ngx_http_penstock.h"
-static ngx_http_module_t  ngx_http_penstock_filter_module_ctx;
+#include "ngx_http_penstock_filter.h"
+
+
+static ngx_int_t ngx_http_penstock_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_penstock_problem_header(ngx_http_request_t *r,
+    ngx_http_penstock_filter_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
+static ngx_int_t ngx_http_penstock_filter_init(ngx_conf_t *cf);
+
+
+static ngx_http_module_t  ngx_http_penstock_filter_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_penstock_filter_init,         /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
 ngx_module_t  ngx_http_penstock_filter_module = {
     NGX_MODULE_V1,
-    &ngx_http_penstock_filter_module_ctx,         /* module context */
+    &ngx_http_penstock_filter_module_ctx,  /* module context */
     NULL,                                  /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
@@ -14,3 +48,139 @@ ngx_module_t  ngx_http_penstock_filter_module = {
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
+
+
+static ngx_int_t
+ngx_http_penstock_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_penstock_exchange_t    *x;
+    ngx_http_penstock_filter_ctx_t  *ctx;
+
+    if (r != r->main) {
+        x = ngx_http_penstock_exchange_of(r);
+
+        if (x) {
+            return ngx_http_penstock_exchange_header(x, r);
+        }
+
+        return ngx_http_next_header_filter(r);
+    }
+
+    /* a redirect by error_page has taken the context away */
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_penstock_filter_module);
+
+    if (ctx && ctx->problem
+        && ctx->problem->status == r->headers_out.status
+        && ngx_http_penstock_problem_header(r, ctx) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_problem_header(ngx_http_request_t *r,
+    ngx_http_penstock_filter_ctx_t *ctx)
+{
+    ngx_str_t         body;
+    ngx_buf_t        *b;
+    static ngx_str_t  name = ngx_string("Cache-Control");
+    static ngx_str_t  no_store = ngx_string("no-store");
+
+    if (ngx_http_penstock_problem_body(r, ctx->problem, &body) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pos = body.data;
+    b->last = body.data + body.len;
+    b->memory = 1;
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    ctx->body = b;
+
+    ngx_http_clear_content_length(r);
+    ngx_http_clear_accept_ranges(r);
+    ngx_http_clear_last_modified(r);
+    ngx_http_clear_etag(r);
+
+    r->headers_out.content_length_n = body.len;
+
+    ngx_str_set(&r->headers_out.content_type, "application/problem+json");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    if (ngx_http_penstock_add_header(r, &name, &no_store) == NULL) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    ngx_chain_t                      out;
+    ngx_http_penstock_exchange_t    *x;
+    ngx_http_penstock_filter_ctx_t  *ctx;
+
+    if (r != r->main) {
+        x = ngx_http_penstock_exchange_of(r);
+
+        if (x) {
+            return ngx_http_penstock_exchange_body(x, r, in);
+        }
+
+        return ngx_http_next_body_filter(r, in);
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_penstock_filter_module);
+
+    if (ctx == NULL || ctx->body == NULL) {
+        return ngx_http_next_body_filter(r, in);
+    }
+
+    /* the built-in page, which is dropped */
+
+    for ( /* void */ ; in; in = in->next) {
+        in->buf->pos = in->buf->last;
+        in->buf->file_pos = in->buf->file_last;
+    }
+
+    if (ctx->sent) {
+        return ngx_http_next_body_filter(r, NULL);
+    }
+
+    ctx->sent = 1;
+
+    out.buf = ctx->body;
+    out.next = NULL;
+
+    return ngx_http_next_body_filter(r, &out);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_filter_init(ngx_conf_t *cf)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_penstock_header_filter;
+
+    ngx_http_next_body_filter = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = ngx_http_penstock_body_filter;
+
+    return NGX_OK;
+}

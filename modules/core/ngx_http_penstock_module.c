@@ -1,5 +1,32 @@
+
+/*
+ * The suite's first module: configuration that every feature shares.
+ */
+
 #include "ngx_http_penstock.h"
-static ngx_http_module_t  ngx_http_penstock_module_ctx;
+
+
+static void *ngx_http_penstock_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_penstock_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_penstock_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+
+
+static ngx_http_module_t  ngx_http_penstock_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    NULL,                                  /* postconfiguration */
+
+    ngx_http_penstock_create_main_conf,    /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_penstock_create_loc_conf,     /* create location configuration */
+    ngx_http_penstock_merge_loc_conf       /* merge location configuration */
+};
+
+
 ngx_module_t  ngx_http_penstock_module = {
     NGX_MODULE_V1,
     &ngx_http_penstock_module_ctx,         /* module context */
@@ -14,3 +41,52 @@ ngx_module_t  ngx_http_penstock_module = {
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
+
+
+static void *
+ngx_http_penstock_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_penstock_main_conf_t  *pmcf;
+
+    pmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_penstock_main_conf_t));
+    if (pmcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&pmcf->upstream, cf->pool, 4,
+                       sizeof(ngx_http_penstock_upstream_pt))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return pmcf;
+}
+
+
+static void *
+ngx_http_penstock_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_penstock_loc_conf_t  *plcf;
+
+    plcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_penstock_loc_conf_t));
+    if (plcf == NULL) {
+        return NULL;
+    }
+
+    plcf->authenticates = NGX_CONF_UNSET;
+
+    return plcf;
+}
+
+
+static char *
+ngx_http_penstock_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_penstock_loc_conf_t  *prev = parent;
+    ngx_http_penstock_loc_conf_t  *conf = child;
+
+    ngx_conf_merge_value(conf->authenticates, prev->authenticates, 0);
+
+    return NGX_CONF_OK;
+}

@@ -1,0 +1,686 @@
+
+/*
+ * The exchange.  See the header, and mind what was learned about clones:
+ *
+ * - r->ctx of a clone is zeroed by redirects, so it is known by its post
+ *   subrequest handler;
+ * - the body filter must not return NGX_ERROR, which would mark the client's
+ *   connection;
+ * - a truncated answer ends with NGX_OK and status 200: only last_buf or
+ *   last_in_chain says that it is whole;
+ * - the done handler may be called twice.
+ */
+
+#include "ngx_http_penstock.h"
+#include "ngx_http_penstock_exchange.h"
+#include "ngx_http_penstock_filter.h"
+
+
+#define NGX_HTTP_PENSTOCK_EXCHANGE_BLOCK  4096
+
+
+static ngx_int_t ngx_http_penstock_exchange_request(
+    ngx_http_penstock_exchange_t *x, ngx_http_request_t *sr);
+static ngx_int_t ngx_http_penstock_exchange_new_body(
+    ngx_http_penstock_exchange_t *x, ngx_http_request_t *sr);
+static void ngx_http_penstock_exchange_end(ngx_http_request_t *sr);
+static ngx_int_t ngx_http_penstock_exchange_done(ngx_http_request_t *sr,
+    void *data, ngx_int_t rc);
+static ngx_int_t ngx_http_penstock_exchange_append(
+    ngx_http_penstock_exchange_t *x, u_char *p, size_t len);
+static ngx_int_t ngx_http_penstock_exchange_spool(
+    ngx_http_penstock_exchange_t *x, ngx_http_request_t *r, ngx_buf_t *b);
+static void ngx_http_penstock_exchange_give_up(
+    ngx_http_penstock_exchange_t *x, ngx_http_request_t *r);
+static ngx_int_t ngx_http_penstock_exchange_join(
+    ngx_http_penstock_exchange_t *x);
+
+
+/* what a fill must not ask with: the answer is for everybody */
+
+static ngx_http_penstock_header_t  ngx_http_penstock_exchange_drop[] = {
+    { ngx_string("If-Modified-Since"), ngx_null_string },
+    { ngx_string("If-Unmodified-Since"), ngx_null_string },
+    { ngx_string("If-Match"), ngx_null_string },
+    { ngx_string("If-None-Match"), ngx_null_string },
+    { ngx_string("If-Range"), ngx_null_string },
+    { ngx_string("Range"), ngx_null_string },
+    { ngx_string("Accept-Encoding"), ngx_null_string },
+    { ngx_string("Expect"), ngx_null_string },
+    { ngx_string("Content-Length"), ngx_null_string },
+    { ngx_string("Transfer-Encoding"), ngx_null_string }
+};
+
+#define NGX_HTTP_PENSTOCK_EXCHANGE_NDROP                                      \
+    (sizeof(ngx_http_penstock_exchange_drop)                                  \
+     / sizeof(ngx_http_penstock_header_t))
+
+
+static ngx_str_t  ngx_http_penstock_post_method = ngx_string("POST");
+
+
+ngx_int_t
+ngx_http_penstock_exchange_start(ngx_http_penstock_exchange_t *x)
+{
+    ngx_str_t           *uri, *args;
+    ngx_uint_t           flags;
+    ngx_http_request_t  *r, *sr;
+
+    r = x->host;
+
+    x->post.handler = ngx_http_penstock_exchange_done;
+    x->post.data = x;
+    x->last = &x->chain;
+
+    flags = NGX_HTTP_SUBREQUEST_BACKGROUND;
+
+    if (!x->internal) {
+        flags |= NGX_HTTP_SUBREQUEST_CLONE;
+    }
+
+    uri = x->internal ? &x->uri : &r->uri;
+    args = x->uri.len ? &x->args : &r->args;
+
+    if (ngx_http_subrequest(r, uri, args, &sr, &x->post, flags) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    x->request = sr;
+
+    /* errors are answered by the host, which knows what they mean */
+
+    sr->error_page = 1;
+
+    if (ngx_http_penstock_exchange_request(x, sr) == NGX_OK) {
+        return NGX_OK;
+    }
+
+    /* it is queued already: it will end at once, untold */
+
+    x->done = 1;
+    sr->write_event_handler = ngx_http_penstock_exchange_end;
+
+    return NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_exchange_request(ngx_http_penstock_exchange_t *x,
+    ngx_http_request_t *sr)
+{
+    u_char     *p;
+    ngx_str_t   server;
+
+    if (x->internal) {
+
+        /* nothing of the client's may reach that server */
+
+        server = sr->headers_in.server;
+
+        ngx_memzero(&sr->headers_in, sizeof(ngx_http_headers_in_t));
+
+        sr->headers_in.server = server;
+        sr->headers_in.content_length_n = -1;
+        sr->headers_in.keep_alive_n = -1;
+
+        if (ngx_list_init(&sr->headers_in.headers, sr->pool, 4,
+                          sizeof(ngx_table_elt_t))
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+#if (nginx_version < 1023000)
+
+        if (ngx_array_init(&sr->headers_in.cookies, sr->pool, 1,
+                           sizeof(ngx_table_elt_t *))
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+#endif
+
+        sr->request_body = NULL;
+        sr->method = NGX_HTTP_GET;
+        sr->method_name = ngx_http_core_get_method;
+
+    } else {
+
+        if (x->uri.len) {
+            sr->unparsed_uri.len = x->uri.len
+                                   + (x->args.len ? 1 + x->args.len : 0);
+
+            p = ngx_pnalloc(sr->pool, sr->unparsed_uri.len);
+            if (p == NULL) {
+                return NGX_ERROR;
+            }
+
+            sr->unparsed_uri.data = p;
+            p = ngx_cpymem(p, x->uri.data, x->uri.len);
+
+            if (x->args.len) {
+                *p++ = '?';
+                ngx_memcpy(p, x->args.data, x->args.len);
+            }
+
+            sr->valid_unparsed_uri = 1;
+        }
+
+        if (ngx_http_penstock_upstream_headers(sr) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (x->get) {
+        sr->method = NGX_HTTP_GET;
+        sr->method_name = ngx_http_core_get_method;
+
+        sr->headers_in.content_length_n = -1;
+        sr->headers_in.chunked = 0;
+        sr->request_body = NULL;
+
+        if (ngx_http_penstock_set_headers_in(sr,
+                                          ngx_http_penstock_exchange_drop,
+                                          NGX_HTTP_PENSTOCK_EXCHANGE_NDROP)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    if (x->replace_body
+        && ngx_http_penstock_exchange_new_body(x, sr) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (x->nheaders
+        && ngx_http_penstock_set_headers_in(sr, x->headers, x->nheaders)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_exchange_new_body(ngx_http_penstock_exchange_t *x,
+    ngx_http_request_t *sr)
+{
+    u_char                      *p;
+    ngx_buf_t                   *b;
+    ngx_chain_t                 *cl;
+    ngx_http_penstock_header_t   h[3];
+
+    sr->request_body = ngx_pcalloc(sr->pool, sizeof(ngx_http_request_body_t));
+    b = ngx_calloc_buf(sr->pool);
+    cl = ngx_alloc_chain_link(sr->pool);
+    p = ngx_pnalloc(sr->pool, NGX_OFF_T_LEN);
+
+    if (sr->request_body == NULL || b == NULL || cl == NULL || p == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pos = x->body.data;
+    b->last = x->body.data + x->body.len;
+    b->start = b->pos;
+    b->end = b->last;
+    b->memory = 1;
+    b->last_buf = 1;
+
+    cl->buf = b;
+    cl->next = NULL;
+
+    sr->request_body->bufs = cl;
+    sr->request_body->buf = b;
+
+    if (!x->get) {
+        sr->method = NGX_HTTP_POST;
+        sr->method_name = ngx_http_penstock_post_method;
+    }
+
+    sr->headers_in.content_length_n = x->body.len;
+    sr->headers_in.chunked = 0;
+
+    ngx_str_set(&h[0].name, "Transfer-Encoding");
+    ngx_str_null(&h[0].value);
+
+    ngx_str_set(&h[1].name, "Content-Length");
+    h[1].value.data = p;
+    h[1].value.len = ngx_sprintf(p, "%uz", x->body.len) - p;
+
+    ngx_str_set(&h[2].name, "Content-Type");
+    h[2].value = x->content_type;
+
+    return ngx_http_penstock_set_headers_in(sr, h,
+                                            x->content_type.len ? 3 : 2);
+}
+
+
+ngx_http_penstock_exchange_t *
+ngx_http_penstock_exchange_of(ngx_http_request_t *r)
+{
+    if (r->post_subrequest == NULL
+        || r->post_subrequest->handler != ngx_http_penstock_exchange_done)
+    {
+        return NULL;
+    }
+
+    return r->post_subrequest->data;
+}
+
+
+ngx_int_t
+ngx_http_penstock_exchange_header(ngx_http_penstock_exchange_t *x,
+    ngx_http_request_t *r)
+{
+    off_t                 size;
+    ngx_http_upstream_t  *u;
+
+    r->header_sent = 1;
+    r->filter_need_in_memory = 1;
+    r->allow_ranges = 0;
+
+    x->header = 1;
+    x->status = r->headers_out.status;
+
+    u = r->upstream;
+
+    if (u) {
+
+        /* a buffered clone hangs at "proxy_max_temp_file_size 0" */
+
+        if (!u->cacheable && !u->store) {
+            u->buffering = 0;
+        }
+
+        x->upstream = (u->headers_in.status_n != 0);
+    }
+
+    size = r->headers_out.content_length_n;
+
+    if (size > (off_t) x->max_size && !x->spool) {
+        x->too_large = 1;
+        return NGX_ERROR;
+    }
+
+    if (size > 0 && size <= (off_t) x->max_size) {
+        x->buf = ngx_create_temp_buf(r->pool, (size_t) size);
+        if (x->buf == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_exchange_body(ngx_http_penstock_exchange_t *x,
+    ngx_http_request_t *r, ngx_chain_t *in)
+{
+    off_t        size;
+    ngx_buf_t   *b;
+    ngx_int_t    rc;
+
+    for ( /* void */ ; in; in = in->next) {
+        b = in->buf;
+        size = ngx_buf_size(b);
+
+        if (size > 0 && !x->too_large) {
+
+            if (x->file || x->size + size > (off_t) x->max_size) {
+                rc = x->spool ? ngx_http_penstock_exchange_spool(x, r, b)
+                              : NGX_DECLINED;
+
+            } else if (ngx_buf_in_memory(b)) {
+                rc = ngx_http_penstock_exchange_append(x, b->pos,
+                                                       (size_t) size);
+
+            } else {
+                rc = NGX_ERROR;
+            }
+
+            if (rc != NGX_OK) {
+                ngx_http_penstock_exchange_give_up(x, r);
+            }
+
+            x->size += size;
+        }
+
+        if (b->last_buf || b->last_in_chain) {
+            x->complete = !x->too_large;
+        }
+
+        b->pos = b->last;
+        b->file_pos = b->file_last;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_exchange_append(ngx_http_penstock_exchange_t *x, u_char *p,
+    size_t len)
+{
+    size_t        n, size;
+    ngx_pool_t   *pool;
+    ngx_chain_t  *cl;
+
+    pool = x->host->pool;
+
+    while (len) {
+
+        if (x->buf == NULL || x->buf->last == x->buf->end) {
+
+            if (x->buf) {
+                cl = ngx_alloc_chain_link(pool);
+                if (cl == NULL) {
+                    return NGX_ERROR;
+                }
+
+                cl->buf = x->buf;
+                cl->next = NULL;
+
+                *x->last = cl;
+                x->last = &cl->next;
+            }
+
+            /* doubles, so that a long answer takes few blocks */
+
+            size = ngx_max((size_t) x->size, len);
+            size = ngx_max(size, NGX_HTTP_PENSTOCK_EXCHANGE_BLOCK);
+
+            x->buf = ngx_create_temp_buf(pool, size);
+            if (x->buf == NULL) {
+                return NGX_ERROR;
+            }
+        }
+
+        n = ngx_min(len, (size_t) (x->buf->end - x->buf->last));
+
+        x->buf->last = ngx_cpymem(x->buf->last, p, n);
+
+        p += n;
+        len -= n;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_exchange_spool(ngx_http_penstock_exchange_t *x,
+    ngx_http_request_t *r, ngx_buf_t *b)
+{
+    ngx_chain_t                cl, *ll;
+    ngx_temp_file_t           *tf;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (x->file == NULL) {
+        clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+        tf = ngx_pcalloc(r->pool, sizeof(ngx_temp_file_t));
+        if (tf == NULL) {
+            return NGX_ERROR;
+        }
+
+        tf->file.fd = NGX_INVALID_FILE;
+        tf->file.log = r->connection->log;
+        tf->path = clcf->client_body_temp_path;
+        tf->pool = r->pool;
+
+        x->file = tf;
+
+        /* what is in memory goes first */
+
+        if (x->buf) {
+            ll = ngx_alloc_chain_link(r->pool);
+            if (ll == NULL) {
+                return NGX_ERROR;
+            }
+
+            ll->buf = x->buf;
+            ll->next = NULL;
+
+            *x->last = ll;
+            x->last = &ll->next;
+        }
+
+        if (x->chain
+            && ngx_write_chain_to_temp_file(tf, x->chain) == NGX_ERROR)
+        {
+            return NGX_ERROR;
+        }
+
+        x->chain = NULL;
+        x->buf = NULL;
+    }
+
+    cl.buf = b;
+    cl.next = NULL;
+
+    if (ngx_write_chain_to_temp_file(x->file, &cl) == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_exchange_give_up(ngx_http_penstock_exchange_t *x,
+    ngx_http_request_t *r)
+{
+    x->too_large = 1;
+    x->chain = NULL;
+    x->buf = NULL;
+
+    /* end the clone now instead of reading all that is still to come */
+
+    if (r->upstream && !r->upstream->buffering) {
+        r->upstream->keepalive = 0;
+        r->upstream->length = 0;
+    }
+}
+
+
+static void
+ngx_http_penstock_exchange_end(ngx_http_request_t *sr)
+{
+    ngx_http_finalize_request(sr, NGX_OK);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_exchange_done(ngx_http_request_t *sr, void *data,
+    ngx_int_t rc)
+{
+    ngx_http_penstock_exchange_t  *x = data;
+
+    if (x->done) {
+        return NGX_OK;
+    }
+
+    x->done = 1;
+
+    if (!x->header) {
+
+        /* no header came: nginx has a status to say, or nothing at all */
+
+        if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+            x->status = rc;
+
+        } else if (rc == NGX_HTTP_CREATED || rc == NGX_HTTP_NO_CONTENT) {
+            x->status = rc;
+            x->complete = 1;
+
+        } else {
+            x->status = NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    if (sr->main->upstream_states == NULL) {
+        sr->main->upstream_states = sr->upstream_states;
+    }
+
+    if (x->complete && ngx_http_penstock_exchange_join(x) != NGX_OK) {
+        x->complete = 0;
+    }
+
+    x->handler(x);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_exchange_join(ngx_http_penstock_exchange_t *x)
+{
+    u_char       *p;
+    ngx_chain_t  *cl;
+
+    if (x->file || x->buf == NULL) {
+        return NGX_OK;
+    }
+
+    if (x->chain == NULL) {
+        x->answer.data = x->buf->pos;
+        x->answer.len = x->buf->last - x->buf->pos;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(x->host->pool, (size_t) x->size);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    x->answer.data = p;
+    x->answer.len = (size_t) x->size;
+
+    for (cl = x->chain; cl; cl = cl->next) {
+        p = ngx_cpymem(p, cl->buf->pos, cl->buf->last - cl->buf->pos);
+    }
+
+    ngx_memcpy(p, x->buf->pos, x->buf->last - x->buf->pos);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_exchange_headers(ngx_http_request_t *r,
+    ngx_http_penstock_exchange_t *x)
+{
+    ngx_uint_t        i;
+    ngx_list_t        had;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h, *new;
+
+    had = r->headers_out.headers;
+
+    /*
+     * The known-header pointers point into the parts of the clone's list,
+     * which lives in the same pool: the structure is copied as it is.
+     */
+
+    r->headers_out = x->request->headers_out;
+
+    if (r->headers_out.headers.last == &x->request->headers_out.headers.part) {
+        r->headers_out.headers.last = &r->headers_out.headers.part;
+    }
+
+    for (part = &had.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            new = ngx_list_push(&r->headers_out.headers);
+            if (new == NULL) {
+                return NGX_ERROR;
+            }
+
+            *new = h[i];
+        }
+    }
+
+    r->headers_out.content_length = NULL;
+    r->headers_out.content_length_n = x->size;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
+    ngx_http_penstock_exchange_t *x)
+{
+    ngx_buf_t             *b;
+    ngx_chain_t           *out;
+    ngx_http_upstream_t   *u;
+
+    u = x->request->upstream;
+
+    if (!x->header
+        || (!x->upstream && x->status >= NGX_HTTP_SPECIAL_RESPONSE)
+        || (u && u->conf && u->conf->intercept_errors
+            && x->status >= NGX_HTTP_SPECIAL_RESPONSE))
+    {
+        return x->status;
+    }
+
+    if (ngx_http_penstock_exchange_headers(r, x) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    out = ngx_alloc_chain_link(r->pool);
+
+    if (b == NULL || out == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (x->file) {
+        b->file = &x->file->file;
+        b->file_last = x->size;
+        b->in_file = 1;
+
+    } else if (x->answer.len) {
+        b->pos = x->answer.data;
+        b->last = x->answer.data + x->answer.len;
+        b->memory = 1;
+    }
+
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    out->buf = b;
+    out->next = NULL;
+
+    return ngx_http_penstock_send(r, out);
+}
+
+
+ngx_int_t
+ngx_http_penstock_send(ngx_http_request_t *r, ngx_chain_t *out)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_send_header(r);
+
+    if (rc != NGX_ERROR && rc <= NGX_OK && !r->header_only) {
+        rc = ngx_http_output_filter(r, out);
+    }
+
+    ngx_http_finalize_request(r, rc);
+
+    return NGX_DONE;
+}

@@ -1,0 +1,113 @@
+
+/*
+ * The exchange: the one way the suite talks to an upstream.
+ *
+ * A parked request starts a background clone of itself (or a subrequest to
+ * an internal location); the clone runs the location's proxy_pass, its
+ * answer is swallowed whole, and the handler is told.
+ */
+
+#ifndef _NGX_HTTP_PENSTOCK_EXCHANGE_H_INCLUDED_
+#define _NGX_HTTP_PENSTOCK_EXCHANGE_H_INCLUDED_
+
+
+#include "ngx_http_penstock.h"
+
+
+typedef struct ngx_http_penstock_exchange_s  ngx_http_penstock_exchange_t;
+
+/*
+ * Called once, when the answer is whole or given up, before the host is
+ * resumed and even when the host's client has left.  It stores what must not
+ * be lost and calls ngx_http_penstock_wake(); it never runs a request.
+ */
+
+typedef void (*ngx_http_penstock_exchange_pt)(ngx_http_penstock_exchange_t *x);
+
+
+struct ngx_http_penstock_exchange_s {
+
+    /* set before the start; strings live as long as the request */
+
+    ngx_http_request_t             *host;        /* a main request */
+    ngx_http_penstock_exchange_pt   handler;
+    void                           *data;
+
+    ngx_str_t                       uri;         /* empty: the host's.  Else
+                                                    as sent to the upstream,
+                                                    or of the internal
+                                                    location */
+    ngx_str_t                       args;        /* with a uri only */
+    ngx_str_t                       body;        /* with "replace_body" */
+    ngx_str_t                       content_type;     /* of that body */
+    ngx_http_penstock_header_t     *headers;     /* request headers */
+    ngx_uint_t                      nheaders;
+    size_t                          max_size;    /* bytes of body kept */
+
+    unsigned                        get:1;       /* a fill: GET without
+                                                    conditionals, ranges and
+                                                    codings; no body */
+    unsigned                        replace_body:1;   /* POST unless get */
+    unsigned                        internal:1;  /* another location, and
+                                                    nothing of the client */
+    unsigned                        spool:1;     /* past max_size to a file,
+                                                    instead of too_large */
+
+    /* the outcome */
+
+    ngx_http_request_t             *request;     /* the clone; its headers_out
+                                                    stay valid */
+    ngx_uint_t                      status;
+    ngx_str_t                       answer;      /* when complete, in memory */
+    ngx_temp_file_t                *file;        /* or spooled */
+    off_t                           size;
+
+    unsigned                        done:1;
+    unsigned                        complete:1;  /* all of it was seen */
+    unsigned                        too_large:1;
+    unsigned                        upstream:1;  /* a server's answer, not a
+                                                    page of nginx */
+    unsigned                        header:1;    /* captured */
+
+    /* private */
+
+    ngx_http_post_subrequest_t      post;
+    ngx_buf_t                      *buf;
+    ngx_chain_t                    *chain;
+    ngx_chain_t                   **last;
+};
+
+
+/*
+ * NGX_OK: the handler will be called.  NGX_ERROR: it won't.  The host must
+ * be parked without "watch" right after, unless it has been answered.
+ */
+
+ngx_int_t ngx_http_penstock_exchange_start(ngx_http_penstock_exchange_t *x);
+
+/*
+ * Answers the host with the captured answer.  For a handler in a phase:
+ * "return ngx_http_penstock_exchange_answer(r, x);".  A page of nginx's own
+ * becomes the return of its status, so that error_page works.
+ */
+
+ngx_int_t ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
+    ngx_http_penstock_exchange_t *x);
+
+/*
+ * Moves the captured headers to the host, in place of what it had; headers
+ * that it had already stay.
+ */
+
+ngx_int_t ngx_http_penstock_exchange_headers(ngx_http_request_t *r,
+    ngx_http_penstock_exchange_t *x);
+
+/*
+ * Sends the header and "out" from a phase handler and finalizes; returns
+ * NGX_DONE for the handler to return.
+ */
+
+ngx_int_t ngx_http_penstock_send(ngx_http_request_t *r, ngx_chain_t *out);
+
+
+#endif /* _NGX_HTTP_PENSTOCK_EXCHANGE_H_INCLUDED_ */

@@ -1,0 +1,41 @@
+
+/*
+ * Private to core: what the filter module needs of the exchange, and how a
+ * problem reaches the filter.
+ */
+
+#ifndef _NGX_HTTP_PENSTOCK_FILTER_H_INCLUDED_
+#define _NGX_HTTP_PENSTOCK_FILTER_H_INCLUDED_
+
+
+#include "ngx_http_penstock.h"
+#include "ngx_http_penstock_exchange.h"
+
+
+typedef struct {
+    ngx_http_penstock_problem_t  *problem;
+    ngx_buf_t                    *body;      /* to be sent for the page */
+    unsigned                      sent:1;
+} ngx_http_penstock_filter_ctx_t;
+
+
+extern ngx_module_t  ngx_http_penstock_filter_module;
+
+
+/* the exchange that r is the clone of, NULL for any other request */
+
+ngx_http_penstock_exchange_t *ngx_http_penstock_exchange_of(
+    ngx_http_request_t *r);
+
+ngx_int_t ngx_http_penstock_exchange_header(ngx_http_penstock_exchange_t *x,
+    ngx_http_request_t *r);
+ngx_int_t ngx_http_penstock_exchange_body(ngx_http_penstock_exchange_t *x,
+    ngx_http_request_t *r, ngx_chain_t *in);
+
+/* the problem as a JSON document in r->pool */
+
+ngx_int_t ngx_http_penstock_problem_body(ngx_http_request_t *r,
+    ngx_http_penstock_problem_t *problem, ngx_str_t *body);
+
+
+#endif /* _NGX_HTTP_PENSTOCK_FILTER_H_INCLUDED_ */
