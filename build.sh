@@ -4,42 +4,186 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")" && pwd)
 build=${PENSTOCK_BUILD:-$root/build}
+started=$SECONDS
 
-# build_module KIND: plain, asan or probe (with the tests' probe module)
-build_module() {
-    local kind=$1 dir=$build/$1 cc="-std=gnu11 -Wall -Wextra -Werror" ld=""
 
-    if [ "$kind" = asan ]; then
-        cc="$cc -fsanitize=address,undefined -fno-omit-frame-pointer"
-        cc="$cc -fno-sanitize-recover=undefined"
-        ld="-fsanitize=address,undefined"
+usage() {
+    cat << END
+usage: ./build.sh COMMAND
+
+  build [plain|asan|probe]   the module: build/plain/objs/$so
+                             (asan: with sanitizers and the tests' probes;
+                             probe: with the tests' probes)
+  demo [--orders FILE] [--keep]
+                             the gateway before an ERP, orders through it
+  test [--asan] [--only PATTERN]
+                             every test there is; --asan: only those that run
+                             nginx, with sanitizers; --only: only the files
+                             whose path matches the regular expression
+  bench                      what a request costs, side by side
+  fuzz [SECONDS]             each parser for that long (default 30)
+  deps [build|demo|test|bench|fuzz|all]
+                             installs the packages a command needs
+  clean                      removes what was built
+
+Each command installs the Debian packages that it needs and that are missing
+(PENSTOCK_NO_DEPS=1: none).  All else is written under build/.
+END
+}
+
+
+so=ngx_http_penstock_module.so
+
+
+say() {
+    echo "== $*"
+}
+
+
+die() {
+    echo "build.sh: $*" >&2
+    exit 1
+}
+
+
+. "$root/tests/run/deps.sh"
+. "$root/tests/run/test.sh"
+
+
+need() {
+    if [ -z "${PENSTOCK_NO_DEPS:-}" ]; then
+        install_packages "$@"
     fi
 
-    . /usr/share/nginx/src/conf_flags
+    # nginx and others stand where an ordinary user's PATH doesn't look
+    PATH=$PATH:/usr/sbin:/sbin
+}
 
-    local sum
-    sum=$(cat "$root/config" /usr/share/nginx/src/conf_flags \
-          <(ls "$root"/modules/*/*.[ch]) <(nginx -v 2>&1) \
-          <(echo "$cc $ld") | sha256sum)
 
-    if [ ! -f "$dir/objs/Makefile" ] || [ "$(cat "$dir/stamp" 2>/dev/null)" != "$sum" ]; then
+# build_module KIND
+build_module() {
+    local kind=$1 dir=$build/$1 src=/usr/share/nginx/src sum log
+    local cc="-std=gnu11 -g -O2 -Wall -Wextra -Werror -Wformat" ld=""
+
+    case $kind in
+        plain|probe)
+            cc="$cc -fstack-protector-strong -D_FORTIFY_SOURCE=2"
+            ;;
+        asan)
+            cc="$cc -fsanitize=address,undefined -fno-omit-frame-pointer"
+            cc="$cc -fno-sanitize-recover=undefined"
+            ld="-fsanitize=address,undefined"
+            ;;
+        *)
+            die "there is no build \"$kind\": plain, asan or probe"
+            ;;
+    esac
+
+    [ -f $src/conf_flags ] \
+        || die "nginx's sources are not in $src: install nginx-dev"
+
+    . $src/conf_flags
+
+    sum=$(cat "$root/config" "$root/modules/penstock.map" $src/conf_flags \
+              <(cd "$root" && ls modules/*/*.[ch] tests/probe/*.c \
+                    2> /dev/null) \
+              <(dpkg-query -W nginx-dev gcc 2> /dev/null) \
+              <(echo "$root $cc $ld") | sha256sum)
+    log=$dir/build.log
+
+    if [ ! -f "$dir/objs/Makefile" ] \
+       || [ "$(cat "$dir/stamp" 2> /dev/null)" != "$sum" ]
+    then
+        say "configuring the $kind build for $(nginx -v 2>&1)"
         rm -rf "$dir"
         mkdir -p "$dir"
-        cp -rs /usr/share/nginx/src/. "$dir/"
+
+        # nginx's sources as links: nothing is written outside of build/
+        cp -rs $src/. "$dir/"
         (cd "$dir" && PENSTOCK_KIND=$kind bash ./configure \
             "${NGX_CONF_FLAGS[@]}" \
-            --with-cc-opt="-g -O2 -fstack-protector-strong -Wformat -Werror=format-security -fPIC -D_FORTIFY_SOURCE=2 $cc" \
+            --with-cc-opt="-fPIC $cc" \
             --with-ld-opt="-Wl,-z,relro -Wl,-z,now -fPIC $ld" \
             --add-dynamic-module="$root" > configure.log 2>&1) \
-            || { tail -20 "$dir/configure.log"; echo "configure failed"; exit 1; }
+            || { tail -20 "$dir/configure.log" >&2
+                 die "nginx's configure failed; all it said is in" \
+                     "$dir/configure.log"; }
         echo "$sum" > "$dir/stamp"
     fi
 
-    make -s -C "$dir" -f objs/Makefile -j"$(nproc)" modules
-    echo "built $dir/objs/ngx_http_penstock_module.so"
+    # make prints its commands; they are shown when something goes wrong
+    make -C "$dir" -f objs/Makefile -j"$(nproc)" modules > "$log" 2>&1 \
+        || { grep -vE '^(cc|gcc|make|	)' "$log" >&2 || cat "$log" >&2
+             die "the $kind build failed; the compiler's words are above" \
+                 "(all of it: $log)"; }
+
+    say "built ${dir#"$root"/}/objs/$so"
 }
 
-case ${1:-} in
-    build) build_module "${2:-plain}" ;;
-    *) echo "usage: ./build.sh build [plain|asan|probe]" ;;
+
+case "$root" in
+    *[[:space:]]*)
+        die "nginx's build can't stand blanks in a path: move the repository" \
+            "out of \"$root\""
+        ;;
+esac
+
+command=${1:-}
+[ $# = 0 ] || shift
+
+mkdir -p "$build" 2> /dev/null \
+    || die "can't write to $build: is the repository somebody else's?"
+
+case $command in
+    deps)
+        for set in ${1:-test}; do
+            case $set in
+                build|demo|test|bench|fuzz)
+                    set=packages_$set
+                    need ${!set}
+                    ;;
+                all)
+                    need $packages_test $packages_bench $packages_fuzz
+                    ;;
+                *)
+                    die "deps for what? build, demo, test, bench, fuzz or all"
+                    ;;
+            esac
+        done
+        case ${1:-test} in
+            test|all) install_test_nginx ;;
+        esac
+        say "all packages are there"
+        ;;
+    build)
+        need $packages_build
+        build_module "${1:-plain}"
+        ;;
+    demo)
+        need $packages_demo
+        build_module plain
+        exec "$root/tests/demo/demo.sh" "$@"
+        ;;
+    test)
+        run_tests "$@"
+        ;;
+    bench)
+        need $packages_bench
+        build_module plain
+        exec "$root/tests/bench/bench.sh" "$@"
+        ;;
+    fuzz)
+        need $packages_fuzz
+        run_fuzz "${1:-30}"
+        ;;
+    clean)
+        rm -rf "$build"
+        ;;
+    ''|help|-h|--help)
+        usage
+        ;;
+    *)
+        usage >&2
+        die "there is no command \"$command\""
+        ;;
 esac

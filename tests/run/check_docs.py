@@ -1,0 +1,56 @@
+"""Each directive of the modules has its reference in docs/, and no other.
+
+A directive is an entry of an ngx_command_t table: { ngx_string("name"), ...
+Its reference is a heading with its name (backquotes allowed) and, below,
+Syntax, Default and Context.  A heading with a Syntax that is no directive
+must at least be a word the sources know (parameters of a block).
+"""
+
+import glob
+import os
+import re
+import sys
+
+root = sys.argv[1]
+bad = []
+
+sources = ''
+directives = {}
+
+for path in sorted(glob.glob(os.path.join(root, 'modules/*/*.c'))):
+    with open(path) as f:
+        text = f.read()
+    sources += text
+    for table in re.findall(r'ngx_command_t\s+\w+\[\]\s*=\s*\{(.*?)\n\};',
+                            text, re.S):
+        for name in re.findall(r'\{\s*ngx_string\("([^"]+)"\)', table):
+            directives[name] = os.path.relpath(path, root)
+
+documented = {}
+
+for path in sorted(glob.glob(os.path.join(root, 'docs/*.md'))):
+    with open(path) as f:
+        parts = re.split(r'^#{1,6} +(.+?) *#*$', f.read(), flags=re.M)
+    for title, text in zip(parts[1::2], parts[2::2]):
+        if '**Syntax' in text:
+            name = title.replace('`', '').split()[0]
+            documented[name] = os.path.relpath(path, root)
+            if name in directives:
+                for word in 'Default', 'Context':
+                    if '**' + word not in text:
+                        bad.append('%s: %s has no %s'
+                                   % (documented[name], name, word))
+
+for name, path in sorted(directives.items()):
+    if name not in documented:
+        bad.append('%s: directive %s is not in docs/' % (path, name))
+
+for name, path in sorted(documented.items()):
+    if name not in directives and '"%s"' % name not in sources:
+        bad.append('%s: there is no directive %s' % (path, name))
+
+for line in bad:
+    print(line)
+
+print('%d directives, %d documented' % (len(directives), len(documented)))
+sys.exit(1 if bad else 0)

@@ -1,0 +1,242 @@
+# What "build.sh test" and "build.sh fuzz" run.  Sourced by build.sh.
+
+jobs=${PENSTOCK_JOBS:-2}
+asan_only=
+only=
+failed=
+report=
+
+
+# step NAME COMMAND...: runs it; its output is the runner's own, its time and
+# verdict come again in the table at the end
+step() {
+    local name=$1 from=$SECONDS verdict
+
+    shift
+    say "$name"
+
+    if "$@"; then
+        verdict=ok
+    else
+        verdict=FAILED
+        failed=1
+    fi
+
+    report="$report$(printf '%-44s %6s  %4d s' "$name" $verdict \
+                            $((SECONDS - from)))"$'\n'
+}
+
+
+# pick FILE...: those that exist and match --only
+pick() {
+    local file
+
+    for file; do
+        if [ -e "$file" ] && echo "${file#"$root"/}" | grep -qE -e "$only"
+        then
+            echo "$file"
+        fi
+    done
+}
+
+
+run_tests() {
+    local kind
+
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --asan) asan_only=1 ;;
+            --only) only=${2:?--only needs a pattern}; shift ;;
+            *) die "test knows --asan and --only PATTERN, not \"$1\"" ;;
+        esac
+        shift
+    done
+
+    need $packages_test
+    [ -n "${PENSTOCK_NO_DEPS:-}" ] || install_test_nginx
+
+    export PENSTOCK_BUILD=$build PENSTOCK_ROOT=$root
+    export PERL5LIB=$root/t/lib:$build/test-nginx/usr/share/perl5
+
+    if [ -z "$asan_only" ]; then
+        build_module plain
+        build_module probe
+    fi
+    if [ -n "$asan_only" ] || [ -z "$only" ]; then
+        build_module asan
+        sanitized_nginx
+    fi
+
+    if [ -z "$only$asan_only" ]; then
+        step "exported symbols" check_symbols
+        step "files free of nginx" check_includes
+        step "directives and their documentation" \
+            python3 "$root/tests/run/check_docs.py" "$root"
+    fi
+
+    if [ -z "$asan_only" ]; then
+        [ -z "$(pick "$root"/tests/unit/test_*.c)" ] \
+            || step "unit tests" unit_tests
+        [ -z "$(pick "$root"/tests/erp/test_*.py)" ] \
+            || step "the ERP's own tests" \
+                    python_tests erp "$root"/tests/erp/test_*.py
+        [ -z "$(pick "$root"/tests/config/test_*.py)" ] \
+            || step "the configuration in lua-free-config" \
+                    python_tests config "$root"/tests/config/test_*.py
+        nginx_tests plain "$build/plain/objs/$so" "$build/probe/objs/$so" \
+            /usr/sbin/nginx
+    fi
+
+    if [ -n "$asan_only" ] || [ -z "$only" ]; then
+        nginx_tests asan "$build/asan/objs/$so" "$build/asan/objs/$so" \
+            "$build/asan/nginx"
+    fi
+
+    [ -n "$report" ] || die "no test matches \"$only\""
+
+    printf '\n%s' "$report"
+
+    if [ -n "$failed" ]; then
+        die "some tests failed (see above)"
+    fi
+
+    say "all tests passed in $((SECONDS - started)) s"
+}
+
+
+# nginx_tests KIND MODULE PROBE_MODULE NGINX
+nginx_tests() {
+    local kind=$1 title=
+
+    [ "$kind" = plain ] || title=", with sanitizers"
+
+    export PENSTOCK_MODULE=$2 PENSTOCK_PROBE_MODULE=$3 PENSTOCK_NGINX=$4
+    export PENSTOCK_KIND=$kind
+
+    [ -z "$(pick "$root"/t/*.t)" ] \
+        || step "t/$title" prove_tests "$kind"
+    [ -z "$(pick "$root"/tests/live/test_*.py)" ] \
+        || step "live tests$title" \
+                python_tests "live-$kind" "$root"/tests/live/test_*.py
+}
+
+
+# An nginx that loads the sanitizers' runtime before all else, as a module
+# built with them needs.  nginx frees little at exit, so leaks say nothing.
+sanitized_nginx() {
+    local lib
+
+    lib=$(readlink -f "$(gcc -print-file-name=libasan.so)")
+    [ -f "$lib" ] || die "gcc has no libasan.so: reinstall libgcc-12-dev"
+
+    printf '%s\n' '#!/bin/sh' \
+        'ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0' \
+        'UBSAN_OPTIONS=print_stacktrace=1' \
+        "LD_PRELOAD=$lib" \
+        'export ASAN_OPTIONS UBSAN_OPTIONS LD_PRELOAD' \
+        'exec /usr/sbin/nginx "$@"' > "$build/asan/nginx"
+    chmod 755 "$build/asan/nginx"
+}
+
+
+# nginx loads modules RTLD_GLOBAL: what we export could replace a symbol of
+# another module, or be replaced
+check_symbols() {
+    local want="ngx_module_names ngx_module_order ngx_modules" have
+
+    have=$(nm -D --defined-only "$build/plain/objs/$so" \
+           | awk '{ print $NF }' | sort | xargs)
+
+    echo "exported: $have"
+    [ "$have" = "$want" ] || { echo "only these may be: $want"; return 1; }
+}
+
+
+# a file without ngx_ in its name is unit-tested and fuzzed without nginx
+check_includes() {
+    local files
+
+    files=$(cd "$root" && ls modules/*/*.[ch] | grep -v '/ngx_')
+    echo "$(echo "$files" | grep -c .) files"
+    ! (cd "$root" && grep -nE '^#[[:space:]]*include.*ngx_' $files)
+}
+
+
+unit_tests() {
+    local test name log bad=0
+
+    mkdir -p "$build/unit"
+    log=$build/unit/build.log
+    make -C "$root/tests/unit" -s -j"$jobs" OUT="$build/unit" \
+        > "$log" 2>&1 || { cat "$log"; return 1; }
+
+    for test in $(pick "$root"/tests/unit/test_*.c); do
+        name=$(basename "$test" .c)
+        echo "-- $name"
+        (cd "$root/tests/unit" && timeout 300 "$build/unit/$name") 2>&1 \
+            || { echo "$name: exit status $?"; bad=1; }
+    done
+
+    return $bad
+}
+
+
+prove_tests() {
+    local roots=$build/servroots/$1 status=0
+
+    rm -rf "$roots"
+    mkdir -p "$roots"
+
+    (cd "$root" && env -u LD_PRELOAD \
+        PENSTOCK_SERVROOTS="$roots" \
+        TEST_NGINX_BINARY="$PENSTOCK_NGINX" \
+        TEST_NGINX_LOAD_MODULES="$PENSTOCK_MODULE" \
+        TEST_NGINX_NO_SHUFFLE=1 TEST_NGINX_TIMEOUT=10 \
+        timeout 1500 prove --timer -j "$jobs" \
+        --exec 'perl -MPenstockRun' $(pick t/*.t)) 2>&1 || status=$?
+
+    [ $status = 0 ] || echo "error logs: $roots/*/logs/error.log (of each" \
+                            "file's last block)"
+    return $status
+}
+
+
+# python_tests NAME FILE...: each a process of its own, side by side
+python_tests() {
+    local name=$1
+
+    shift
+    mkdir -p "$build/logs/$name"
+    pick "$@" | PENSTOCK_LOGS=$build/logs/$name \
+        xargs -P "$jobs" -n 1 bash "$root/tests/run/python.sh"
+}
+
+
+run_fuzz() {
+    local seconds=$1 target name bad=
+
+    case $seconds in
+        ''|*[!0-9]*) die "fuzz takes a number of seconds, not \"$seconds\"" ;;
+    esac
+
+    mkdir -p "$build/fuzz"
+    make -C "$root/tests/fuzz" -s -j"$(nproc)" OUT="$build/fuzz" \
+        || die "the fuzz targets don't compile; clang's words are above"
+
+    for target in "$root"/tests/fuzz/fuzz_*.c; do
+        [ -e "$target" ] || die "there are no fuzz targets"
+        name=$(basename "$target" .c)
+        say "$name for $seconds s"
+        mkdir -p "$build/fuzz/corpus/$name" "$build/fuzz/found/$name"
+        "$build/fuzz/$name" -max_total_time="$seconds" -print_final_stats=1 \
+            -verbosity=0 -timeout=10 -rss_limit_mb=2048 \
+            -artifact_prefix="$build/fuzz/found/$name/" \
+            "$build/fuzz/corpus/$name" \
+            $(pick "$root/tests/fuzz/corpus/${name#fuzz_}") \
+            || { echo "$name: the input is in build/fuzz/found/$name"
+                 bad=1; }
+    done
+
+    [ -z "$bad" ] || die "a fuzz target failed"
+    say "no fuzz target failed"
+}
