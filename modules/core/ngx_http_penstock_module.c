@@ -4,6 +4,7 @@
  */
 
 #include "ngx_http_penstock.h"
+#include "ngx_http_penstock_metrics.h"
 
 
 static void *ngx_http_penstock_create_main_conf(ngx_conf_t *cf);
@@ -14,7 +15,7 @@ static char *ngx_http_penstock_merge_loc_conf(ngx_conf_t *cf, void *parent,
 
 static ngx_http_module_t  ngx_http_penstock_module_ctx = {
     NULL,                                  /* preconfiguration */
-    NULL,                                  /* postconfiguration */
+    ngx_http_penstock_zone_postconf,       /* postconfiguration */
 
     ngx_http_penstock_create_main_conf,    /* create main configuration */
     NULL,                                  /* init main configuration */

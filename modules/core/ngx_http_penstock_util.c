@@ -1,0 +1,164 @@
+
+/*
+ * Digests, random bytes and the time, at the least cost per call.
+ */
+
+#include "ngx_http_penstock.h"
+
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+
+
+#define NGX_HTTP_PENSTOCK_RANDOM_POOL  4096
+
+
+static ngx_int_t ngx_http_penstock_digest_init(void);
+static void ngx_http_penstock_digest_cleanup(void *data);
+
+
+static const EVP_MD  *ngx_http_penstock_md;
+static EVP_MD_CTX    *ngx_http_penstock_md_ctx;
+
+static u_char         ngx_http_penstock_pool[NGX_HTTP_PENSTOCK_RANDOM_POOL];
+static size_t         ngx_http_penstock_pool_used;
+static ngx_pid_t      ngx_http_penstock_pool_pid;
+
+
+ngx_int_t
+ngx_http_penstock_sha256(const ngx_str_t *parts, ngx_uint_t n,
+    u_char digest[NGX_HTTP_PENSTOCK_KEY_LEN])
+{
+    ngx_uint_t  i;
+
+    if (ngx_http_penstock_md_ctx == NULL
+        && ngx_http_penstock_digest_init() != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (EVP_DigestInit_ex(ngx_http_penstock_md_ctx, ngx_http_penstock_md, NULL)
+        != 1)
+    {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < n; i++) {
+        if (EVP_DigestUpdate(ngx_http_penstock_md_ctx, parts[i].data,
+                             parts[i].len)
+            != 1)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    if (EVP_DigestFinal_ex(ngx_http_penstock_md_ctx, digest, NULL) != 1) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Fetched on first use and kept.  The cycle frees both: its pool is
+ * destroyed before the module is unloaded.  A worker that inherits them from
+ * the master inherits the cleanup too.
+ */
+
+static ngx_int_t
+ngx_http_penstock_digest_init(void)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(ngx_cycle->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+#if (OPENSSL_VERSION_NUMBER >= 0x30000000L)
+
+    ngx_http_penstock_md = EVP_MD_fetch(NULL, "SHA256", NULL);
+
+#else
+
+    ngx_http_penstock_md = EVP_sha256();
+
+#endif
+
+    cln->handler = ngx_http_penstock_digest_cleanup;
+
+    if (ngx_http_penstock_md == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_penstock_md_ctx = EVP_MD_CTX_new();
+
+    if (ngx_http_penstock_md_ctx == NULL) {
+        ngx_http_penstock_digest_cleanup(NULL);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_digest_cleanup(void *data)
+{
+    EVP_MD_CTX_free(ngx_http_penstock_md_ctx);
+    ngx_http_penstock_md_ctx = NULL;
+
+#if (OPENSSL_VERSION_NUMBER >= 0x30000000L)
+    EVP_MD_free((EVP_MD *) ngx_http_penstock_md);
+#endif
+
+    ngx_http_penstock_md = NULL;
+}
+
+
+ngx_int_t
+ngx_http_penstock_random(u_char *p, size_t n)
+{
+    u_char  *from;
+
+    if (n > NGX_HTTP_PENSTOCK_RANDOM_POOL) {
+        return RAND_bytes(p, (int) n) == 1 ? NGX_OK : NGX_ERROR;
+    }
+
+    /* what was drawn before a fork belongs to the parent */
+
+    if (ngx_http_penstock_pool_pid != ngx_pid
+        || n > NGX_HTTP_PENSTOCK_RANDOM_POOL - ngx_http_penstock_pool_used)
+    {
+        ngx_http_penstock_pool_pid = 0;
+
+        if (RAND_bytes(ngx_http_penstock_pool, NGX_HTTP_PENSTOCK_RANDOM_POOL)
+            != 1)
+        {
+            return NGX_ERROR;
+        }
+
+        ngx_http_penstock_pool_pid = ngx_pid;
+        ngx_http_penstock_pool_used = 0;
+    }
+
+    from = ngx_http_penstock_pool + ngx_http_penstock_pool_used;
+
+    ngx_memcpy(p, from, n);
+    ngx_explicit_memzero(from, n);
+
+    ngx_http_penstock_pool_used += n;
+
+    return NGX_OK;
+}
+
+
+uint64_t
+ngx_http_penstock_usec(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_REALTIME, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
