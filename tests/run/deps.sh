@@ -172,7 +172,7 @@ install_test_nginx() {
     mkdir -p "$state/lists/partial" "$state/archives/partial" "$state/etc"
     : > "$state/status"
 
-    for suite in trixie forky sid; do
+    for suite in forky sid; do
         say "fetching Test::Nginx from Debian $suite (unpacked under build/," \
             "not installed)"
 
