@@ -148,7 +148,8 @@ apt_install() {
 # install_test_nginx: Debian 12 has all that Test::Nginx needs, but not
 # Test::Nginx itself.  The package of a newer suite is pure Perl; it is
 # unpacked under the build folder, with apt state of its own, and nothing of
-# that suite is installed.
+# that suite is installed.  The archive's signature is checked; its expiry is
+# not, so that a mirror that stands still will do.
 install_test_nginx() {
     local dir=$build/test-nginx state=$build/test-nginx.apt apt uri suite key
 
@@ -189,6 +190,7 @@ install_test_nginx() {
              -o Dir::State=$state -o Dir::State::Lists=$state/lists
              -o Dir::State::Status=$state/status
              -o Dir::Cache=$state -o Dir::Cache::Archives=$state/archives
+             -o Acquire::Check-Valid-Until=false
              -o Acquire::Languages=none -o APT::Sandbox::User=
              -o APT::Update::Post-Invoke::= -o Debug::NoLocking=1"
 
