@@ -157,6 +157,7 @@ class Erp:
         refused = self.limits.enter()
         if refused:
             self.refusals[refused[0]] += 1
+            self.counts["refused_" + kind] += 1
             status, body, headers = self.refusal(*refused)
             self.statuses[status] += 1
             return status, headers, body, None
@@ -324,6 +325,8 @@ class Erp:
                 "cells": self.counts["cells"],
                 "refusals": sum(self.refusals.values()),
                 "refused": dict(self.refusals),
+                "refused_reads": self.counts["refused_read"],
+                "refused_writes": self.counts["refused_write"],
                 "running": self.limits.running,
                 "highest_concurrency": self.limits.highest,
                 "statuses": {str(k): v for k, v in self.statuses.items()}}
