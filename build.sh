@@ -162,7 +162,7 @@ case $command in
     demo)
         need $packages_demo
         build_module plain
-        exec "$root/tests/demo/demo.sh" "$@"
+        exec python3 "$root/tests/demo/demo.py" "$@"
         ;;
     test)
         run_tests "$@"
@@ -170,7 +170,7 @@ case $command in
     bench)
         need $packages_bench
         build_module plain
-        exec "$root/tests/bench/bench.sh" "$@"
+        exec python3 "$root/tests/bench/bench.py" "$@"
         ;;
     fuzz)
         need $packages_fuzz

@@ -311,14 +311,16 @@ class Gateway(Server):
     level.  "allow" are regular expressions of error-log lines that may come
     though they are [alert]s, such as "exited on signal 9".
 
-    whole=True: "http" is a complete nginx.conf; pass port= and, if the file
-    names them elsewhere, pid_file= and error_log=.
+    whole=True: "http" is a complete nginx.conf for the folder as prefix; pass
+    error_log= if it names another than error.log.  "daemon" and "user" are
+    set beside it.
     """
 
     def __init__(self, http, main='', events='', workers=1, level='info',
                  allow=(), whole=False, port=None, start=True, env=None,
-                 directory=None, **names):
+                 directory=None, error_log='error.log', **names):
         super().__init__(directory)
+        self.error_log = error_log
         self.port = port or free_port()
         self.level = level
         self.allow = [re.compile(pattern) for pattern in allow]
@@ -389,9 +391,11 @@ class Gateway(Server):
         return p.returncode == 0, p.stdout.decode('utf-8', 'replace')
 
     def start(self):
-        self.spawn(self.argv('-g', 'daemon off;') if self.whole
-                   else self.argv(),
-                   lambda: listening(self.port), self.env)
+        aside = []
+        if self.whole:
+            aside = ['-g', 'daemon off;' + (' user root;'
+                                            if os.geteuid() == 0 else '')]
+        self.spawn(self.argv(*aside), lambda: listening(self.port), self.env)
         wait_for(lambda: len(self.workers()) >= self.n, what='nginx workers')
 
     def tail(self):
@@ -442,7 +446,7 @@ class Gateway(Server):
         self.signal(signal.SIGUSR1)
 
     def log(self):
-        return self.read('error.log')
+        return self.read(self.error_log)
 
     def access_log(self):
         return self.read('access.log')

@@ -58,7 +58,9 @@ run_tests() {
     export PENSTOCK_BUILD=$build PENSTOCK_ROOT=$root
     export PERL5LIB=$root/t/lib:$build/test-nginx/usr/share/perl5
 
-    if [ -z "$asan_only" ]; then
+    if [ -z "$asan_only" ] \
+       && [ -n "$(pick "$root"/t/*.t "$root"/tests/{live,config}/test_*.py)" ]
+    then
         build_module plain
         build_module probe
     fi
@@ -75,7 +77,7 @@ run_tests() {
     fi
 
     if [ -z "$asan_only" ]; then
-        [ -z "$(pick "$root"/tests/unit/test_*.c)" ] \
+        [ -z "$(pick "$root"/tests/{unit/test,fuzz/fuzz}_*.c)" ] \
             || step "unit tests" unit_tests
         [ -z "$(pick "$root"/tests/erp/test_*.py)" ] \
             || step "the ERP's own tests" \
@@ -177,6 +179,14 @@ unit_tests() {
             || { echo "$name: exit status $?"; bad=1; }
     done
 
+    for test in $(pick "$root"/tests/fuzz/fuzz_*.c); do
+        name=$(basename "$test" .c)
+        echo "-- $name, replayed"
+        timeout 300 "$build/unit/$name" \
+            $(ls -d "$root/tests/fuzz/corpus/${name#fuzz_}"/* 2> /dev/null) \
+            2>&1 || { echo "$name: exit status $?"; bad=1; }
+    done
+
     return $bad
 }
 
@@ -232,7 +242,7 @@ run_fuzz() {
             -verbosity=0 -timeout=10 -rss_limit_mb=2048 \
             -artifact_prefix="$build/fuzz/found/$name/" \
             "$build/fuzz/corpus/$name" \
-            $(pick "$root/tests/fuzz/corpus/${name#fuzz_}") \
+            $(ls -d "$root/tests/fuzz/corpus/${name#fuzz_}" 2> /dev/null) \
             || { echo "$name: the input is in build/fuzz/found/$name"
                  bad=1; }
     done
