@@ -121,9 +121,10 @@ install_packages() {
                      "Debian 12 (bookworm); see that its main archive is in" \
                      "/etc/apt/sources.list and that the network is up."; }
         apt_install $need \
-            || die "apt-get could not install the packages; its messages" \
-                   "are above. See that the network is up and no other apt" \
-                   "is running, then run this again."
+            || { grep '^E:' "$log" | head -3 >&2
+                 die "apt-get could not install the packages (all it said:" \
+                     "$log). See that the network is up and no other apt" \
+                     "is running, then run this again."; }
     fi
 
     allow_services
@@ -137,11 +138,11 @@ apt_install() {
         return
     fi
 
-    # a line for each package, not each of its files
+    # a line for each package; what maintainer scripts say goes to the log
     as_root apt-get install -y --no-install-recommends -q \
-        -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" < /dev/null \
-        | awk '/^(Get:|Setting up|E:|W:|Need to get)/ { print "    " $0
-                                                        fflush() }'
+        -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" \
+        < /dev/null 2> "$build/apt.log" \
+        | awk '/^(Get:|Setting up|Need to get)/ { print "    " $0; fflush() }'
 }
 
 
