@@ -361,6 +361,9 @@ ps_token_build(ps_token_buf_t *buf, const ps_jws_t *jws, json_t *claims,
         head.flags |= PS_TOKEN_RFC9068;
     }
 
+    head.flags |= json_is_string(json_object_get(claims, "scope"))
+                  ? PS_TOKEN_SCOPE : 0;
+
     cnf = json_object_get(claims, "cnf");
     if (cnf != NULL && !json_is_null(cnf)) {
         head.flags |= PS_TOKEN_BOUND;

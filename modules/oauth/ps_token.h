@@ -34,6 +34,7 @@
 #define PS_TOKEN_OTHER_TYP  0x0008  /* typ neither that nor JWT nor absent */
 #define PS_TOKEN_BOUND      0x0010  /* cnf: needs proof of possession */
 #define PS_TOKEN_RFC9068    0x0020  /* has all claims of RFC 9068, 2.2 */
+#define PS_TOKEN_SCOPE      0x0040  /* scope is there, and a string */
 
 
 typedef struct {

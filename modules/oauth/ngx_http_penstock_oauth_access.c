@@ -1,0 +1,449 @@
+
+/*
+ * The ACCESS handler: where the token is, what it is worth here, and what the
+ * client is told (RFC 6750).  Nothing of the token goes into a reply.
+ */
+
+#include "ngx_http_penstock_oauth.h"
+
+#include "ps_bearer.h"
+#include "ps_scope.h"
+
+
+typedef struct {
+    ngx_http_penstock_oauth_result_e   result;
+    ngx_uint_t                         status;
+    const char                        *error;        /* for the log */
+    const char                        *description;  /* for the client */
+} ngx_http_penstock_oauth_verdict_t;
+
+
+static ngx_int_t ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state,
+    ngx_http_penstock_oauth_verdict_t *verdict);
+static ngx_int_t ngx_http_penstock_oauth_token(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
+    ngx_http_penstock_oauth_verdict_t *verdict);
+static ngx_uint_t ngx_http_penstock_oauth_scoped(
+    ngx_http_penstock_oauth_loc_conf_t *olcf, const ps_token_t *token);
+static ngx_int_t ngx_http_penstock_oauth_required(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_uint_t *status);
+static ngx_int_t ngx_http_penstock_oauth_refuse(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state,
+    ngx_http_penstock_oauth_verdict_t *verdict);
+static ngx_int_t ngx_http_penstock_oauth_challenge(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_verdict_t *verdict, ngx_str_t *value);
+static u_char *ngx_http_penstock_oauth_quote(u_char *p, ngx_str_t *text);
+
+
+ngx_int_t
+ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                             rc;
+    ngx_uint_t                            again;
+    ngx_http_penstock_oauth_state_t      *state;
+    ngx_http_penstock_oauth_verdict_t     verdict;
+    ngx_http_penstock_oauth_loc_conf_t   *olcf;
+    ngx_http_penstock_oauth_main_conf_t  *omcf;
+
+    if (r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    olcf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_oauth_module);
+
+    if (!olcf->enabled) {
+        return NGX_DECLINED;
+    }
+
+    state = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_OAUTH);
+
+    if (state == NULL) {
+        state = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_oauth_state_t));
+        if (state == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        if (ngx_http_penstock_set_state(r, NGX_HTTP_PENSTOCK_OAUTH, state)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    /*
+     * After an internal redirect all is judged again, since arguments, time
+     * and requirements may be others; but a request counts once.
+     */
+
+    again = (state->conf == olcf);
+
+    state->conf = olcf;
+    state->token = NULL;
+    state->error = "";
+
+    rc = ngx_http_penstock_oauth_evaluate(r, olcf, state, &verdict);
+
+    if (rc == NGX_ERROR) {
+        state->token = NULL;
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (!again) {
+        omcf = ngx_http_get_module_main_conf(r,
+                                             ngx_http_penstock_oauth_module);
+        ngx_http_penstock_count(omcf->results[verdict.result], 1);
+    }
+
+    if (verdict.result == NGX_HTTP_PENSTOCK_OAUTH_ACCEPTED) {
+        return NGX_OK;
+    }
+
+    state->token = NULL;
+    state->error = verdict.error;
+
+    return ngx_http_penstock_oauth_refuse(r, olcf, state, &verdict);
+}
+
+
+/* NGX_OK with the verdict, or NGX_ERROR: no memory */
+
+static ngx_int_t
+ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state,
+    ngx_http_penstock_oauth_verdict_t *verdict)
+{
+    ngx_int_t       rc;
+    ngx_str_t       text;
+    ngx_uint_t      status;
+    ps_jwt_error_e  error;
+
+    rc = ngx_http_penstock_oauth_token(r, olcf, &text, verdict);
+
+    if (rc != NGX_OK) {
+        return rc == NGX_DECLINED ? NGX_OK : NGX_ERROR;
+    }
+
+    error = ngx_http_penstock_oauth_verify(r, olcf, &text, &state->token);
+
+    if (error == PS_JWT_MEMORY) {
+        return NGX_ERROR;
+    }
+
+    if (error != PS_JWT_OK) {
+        verdict->result = NGX_HTTP_PENSTOCK_OAUTH_INVALID_TOKEN;
+        verdict->status = NGX_HTTP_UNAUTHORIZED;
+        verdict->error = ps_jwt_error_log(error);
+        verdict->description = ps_jwt_error_description(error);
+        return NGX_OK;
+    }
+
+    if (!ngx_http_penstock_oauth_scoped(olcf, state->token)) {
+        verdict->result = NGX_HTTP_PENSTOCK_OAUTH_INSUFFICIENT_SCOPE;
+        verdict->status = NGX_HTTP_FORBIDDEN;
+        verdict->error = "a required scope is missing";
+        verdict->description = "The access token lacks a required scope";
+        return NGX_OK;
+    }
+
+    /* its variables read the token, which is in the state by now */
+
+    rc = ngx_http_penstock_oauth_required(r, olcf, &status);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc == NGX_DECLINED) {
+        verdict->result = status == NGX_HTTP_FORBIDDEN
+                          ? NGX_HTTP_PENSTOCK_OAUTH_INSUFFICIENT_SCOPE
+                          : NGX_HTTP_PENSTOCK_OAUTH_INVALID_TOKEN;
+        verdict->status = status;
+        verdict->error = ps_jwt_error_log(PS_JWT_REQUIRE);
+        verdict->description = ps_jwt_error_description(PS_JWT_REQUIRE);
+        return NGX_OK;
+    }
+
+    verdict->result = NGX_HTTP_PENSTOCK_OAUTH_ACCEPTED;
+
+    return NGX_OK;
+}
+
+
+/* NGX_OK with the token, NGX_DECLINED with a verdict, NGX_ERROR */
+
+static ngx_int_t
+ngx_http_penstock_oauth_token(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
+    ngx_http_penstock_oauth_verdict_t *verdict)
+{
+    size_t                      len;
+    const u_char               *data;
+    ps_bearer_e                 rc;
+    ngx_table_elt_t            *h;
+    ngx_http_variable_value_t  *vv;
+
+    rc = PS_BEARER_NONE;
+    data = NULL;
+    len = 0;
+
+    if (olcf->token != NGX_CONF_UNSET) {
+        vv = ngx_http_get_flushed_variable(r, olcf->token);
+
+        if (vv == NULL) {
+            return NGX_ERROR;
+        }
+
+        if (!vv->not_found && vv->len) {
+            data = vv->data;
+            len = vv->len;
+            rc = ps_bearer_b64token(data, len) ? PS_BEARER_OK
+                                               : PS_BEARER_MALFORMED;
+        }
+
+    } else {
+        h = r->headers_in.authorization;
+
+        if (h) {
+            rc = ps_bearer_parse(h->value.data, h->value.len, &data, &len);
+
+#if (nginx_version >= 1023000)
+
+            /* nginx refuses a second field itself; should it ever not */
+
+            if (h->next) {
+                rc = PS_BEARER_MALFORMED;
+            }
+#endif
+        }
+    }
+
+    switch (rc) {
+
+    case PS_BEARER_OK:
+        text->data = (u_char *) data;
+        text->len = len;
+        return NGX_OK;
+
+    case PS_BEARER_NONE:
+        verdict->result = NGX_HTTP_PENSTOCK_OAUTH_NO_TOKEN;
+        verdict->status = NGX_HTTP_UNAUTHORIZED;
+        verdict->error = "no token";
+        verdict->description = "An access token is needed";
+        return NGX_DECLINED;
+
+    default:
+        verdict->result = NGX_HTTP_PENSTOCK_OAUTH_INVALID_REQUEST;
+        verdict->status = NGX_HTTP_BAD_REQUEST;
+        verdict->error = "the credentials are malformed";
+        verdict->description = "The bearer credentials are malformed";
+        return NGX_DECLINED;
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_penstock_oauth_scoped(ngx_http_penstock_oauth_loc_conf_t *olcf,
+    const ps_token_t *token)
+{
+    ngx_str_t        *scope;
+    ngx_uint_t        i;
+    ps_token_text_t   text;
+
+    if (olcf->scopes == NULL) {
+        return 1;
+    }
+
+    /* a list in an array is not what RFC 8693, 4.2 and RFC 9068 define */
+
+    if (!(token->flags & PS_TOKEN_SCOPE)
+        || !ps_token_find(token, PS_TOKEN_CLAIM, "scope", 5, &text))
+    {
+        return 0;
+    }
+
+    scope = olcf->scopes->elts;
+
+    for (i = 0; i < olcf->scopes->nelts; i++) {
+        if (!ps_scope_has(text.data, text.len, scope[i].data, scope[i].len)) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_oauth_required(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_uint_t *status)
+{
+    ngx_str_t                           value;
+    ngx_uint_t                          i;
+    ngx_http_penstock_oauth_require_t  *require;
+
+    if (olcf->require == NULL) {
+        return NGX_OK;
+    }
+
+    require = olcf->require->elts;
+
+    for (i = 0; i < olcf->require->nelts; i++) {
+
+        if (ngx_http_complex_value(r, &require[i].value, &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (value.len == 0 || (value.len == 1 && value.data[0] == '0')) {
+            *status = require[i].status;
+            return NGX_DECLINED;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_oauth_refuse(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state,
+    ngx_http_penstock_oauth_verdict_t *verdict)
+{
+    ngx_str_t         value;
+    ngx_table_elt_t  *h;
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "auth_jwt: %s",
+                  verdict->error);
+
+    if (ngx_http_penstock_oauth_challenge(r, olcf, verdict, &value)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    h = state->challenge;
+
+    if (h == NULL) {
+        h = ngx_list_push(&r->headers_out.headers);
+        if (h == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ngx_str_set(&h->key, "WWW-Authenticate");
+
+#if (nginx_version >= 1023000)
+        h->next = r->headers_out.www_authenticate;
+#endif
+
+        state->challenge = h;
+
+        /* with "satisfy any" nginx takes it back when others let it pass */
+
+        r->headers_out.www_authenticate = h;
+    }
+
+    h->hash = 1;
+    h->value = value;
+
+    return ngx_http_penstock_refuse(r, verdict->status,
+                                    verdict->description);
+}
+
+
+/*
+ * RFC 6750, 3: the realm always, an error only if there were credentials,
+ * and the scope that would have done with 403.
+ */
+
+static ngx_int_t
+ngx_http_penstock_oauth_challenge(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_verdict_t *verdict, ngx_str_t *value)
+{
+    u_char      *p;
+    ngx_str_t    realm;
+    const char  *error;
+
+    if (ngx_http_complex_value(r, olcf->realm, &realm) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    switch (verdict->result) {
+
+    case NGX_HTTP_PENSTOCK_OAUTH_INVALID_REQUEST:
+        error = "invalid_request";
+        break;
+
+    case NGX_HTTP_PENSTOCK_OAUTH_INVALID_TOKEN:
+        error = "invalid_token";
+        break;
+
+    case NGX_HTTP_PENSTOCK_OAUTH_INSUFFICIENT_SCOPE:
+        error = "insufficient_scope";
+        break;
+
+    default:
+        error = NULL;
+    }
+
+    p = ngx_pnalloc(r->pool, sizeof("Bearer realm=\"\"") - 1 + 2 * realm.len
+                             + sizeof(", error=\"insufficient_scope\"") - 1
+                             + sizeof(", error_description=\"\"") - 1
+                             + ngx_strlen(verdict->description)
+                             + sizeof(", scope=\"\"") - 1 + olcf->scope.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value->data = p;
+
+    p = ngx_cpymem(p, "Bearer realm=\"", sizeof("Bearer realm=\"") - 1);
+    p = ngx_http_penstock_oauth_quote(p, &realm);
+    *p++ = '"';
+
+    if (error) {
+        p = ngx_sprintf(p, ", error=\"%s\", error_description=\"%s\"", error,
+                        verdict->description);
+    }
+
+    if (verdict->result == NGX_HTTP_PENSTOCK_OAUTH_INSUFFICIENT_SCOPE
+        && olcf->scope.len)
+    {
+        p = ngx_sprintf(p, ", scope=\"%V\"", &olcf->scope);
+    }
+
+    value->len = p - value->data;
+
+    return NGX_OK;
+}
+
+
+/* a realm may come from a variable: nothing in it may end the string */
+
+static u_char *
+ngx_http_penstock_oauth_quote(u_char *p, ngx_str_t *text)
+{
+    u_char  *s, *last;
+
+    last = text->data + text->len;
+
+    for (s = text->data; s < last; s++) {
+
+        if (*s < 0x20 || *s > 0x7e) {
+            continue;
+        }
+
+        if (*s == '"' || *s == '\\') {
+            *p++ = '\\';
+        }
+
+        *p++ = *s;
+    }
+
+    return p;
+}

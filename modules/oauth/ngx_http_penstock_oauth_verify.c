@@ -1,0 +1,256 @@
+
+/*
+ * Verification, and its cache: in shared memory, by a digest of the whole
+ * token and of what it was verified with.  A record holds the verdict on the
+ * signature and the claims; everything that may differ by time or location
+ * is judged each time.
+ */
+
+#include "ngx_http_penstock_oauth.h"
+
+
+static ps_jwt_error_e ngx_http_penstock_oauth_judge(
+    ngx_http_penstock_oauth_loc_conf_t *olcf, const ps_token_t *token,
+    ngx_http_penstock_oauth_issuer_t **issuer);
+static ps_jwt_error_e ngx_http_penstock_oauth_signature(
+    ngx_http_penstock_oauth_main_conf_t *omcf,
+    ngx_http_penstock_oauth_issuer_t *issuer, ps_jws_t *jws);
+static ps_token_t *ngx_http_penstock_oauth_lookup(ngx_http_request_t *r,
+    ngx_http_penstock_dict_t *dict, u_char *key, ngx_int_t *rc);
+static void ngx_http_penstock_oauth_store(ngx_http_penstock_dict_t *dict,
+    u_char *key, const ps_token_t *token);
+
+
+/* a worker does one token at a time, so these are used again for the next */
+
+static u_char          ngx_http_penstock_oauth_decoded[PS_JWS_MAX];
+static ps_token_buf_t  ngx_http_penstock_oauth_buf;
+
+
+ps_jwt_error_e
+ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
+    const ps_token_t **token)
+{
+    u_char                                key[NGX_HTTP_PENSTOCK_KEY_LEN];
+    json_t                               *claims;
+    ps_jws_t                              jws;
+    ngx_int_t                             rc;
+    ngx_str_t                             parts[2];
+    ps_token_t                           *copy;
+    ps_jwt_error_e                        error;
+    const ps_token_t                     *built;
+    ngx_http_penstock_dict_t             *dict;
+    ngx_http_penstock_oauth_issuer_t     *issuer;
+    ngx_http_penstock_oauth_main_conf_t  *omcf;
+
+    if (text->len > PS_JWS_MAX) {
+        return PS_JWT_SIZE;
+    }
+
+    omcf = ngx_http_get_module_main_conf(r, ngx_http_penstock_oauth_module);
+    dict = ngx_http_penstock_dict(omcf->zone);
+
+    parts[0] = *text;
+    parts[1].data = olcf->fingerprint;
+    parts[1].len = NGX_HTTP_PENSTOCK_KEY_LEN;
+
+    if (ngx_http_penstock_sha256(parts, 2, key) != NGX_OK) {
+        return PS_JWT_MEMORY;
+    }
+
+    copy = ngx_http_penstock_oauth_lookup(r, dict, key, &rc);
+
+    if (rc == NGX_OK) {
+        ngx_http_penstock_count(omcf->hits, 1);
+        *token = copy;
+
+        return ngx_http_penstock_oauth_judge(olcf, copy, &issuer);
+    }
+
+    if (rc == NGX_ERROR) {
+        return PS_JWT_MEMORY;
+    }
+
+    ngx_http_penstock_count(omcf->misses, 1);
+
+    error = ps_jws_parse(&jws, text->data, text->len,
+                         ngx_http_penstock_oauth_decoded);
+    if (error != PS_JWT_OK) {
+        return error;
+    }
+
+    error = ps_token_claims(&jws, &claims);
+
+    if (error == PS_JWT_OK) {
+        error = ps_token_build(&ngx_http_penstock_oauth_buf, &jws, claims,
+                               &built);
+    }
+
+    /* a token that would be refused anyway costs no signature check */
+
+    if (error == PS_JWT_OK) {
+        error = ngx_http_penstock_oauth_judge(olcf, built, &issuer);
+    }
+
+    if (error == PS_JWT_OK) {
+        error = ngx_http_penstock_oauth_signature(omcf, issuer, &jws);
+    }
+
+    json_decref(claims);
+    ps_jws_free(&jws);
+
+    if (error != PS_JWT_OK) {
+        return error;
+    }
+
+    /* aligned for its numbers */
+
+    copy = ngx_palloc(r->pool, built->size);
+    if (copy == NULL) {
+        return PS_JWT_MEMORY;
+    }
+
+    ngx_memcpy(copy, built, built->size);
+    *token = copy;
+
+    ngx_http_penstock_oauth_store(dict, key, copy);
+
+    return PS_JWT_OK;
+}
+
+
+/* the issuer that the token names, and the location's rules for it, now */
+
+static ps_jwt_error_e
+ngx_http_penstock_oauth_judge(ngx_http_penstock_oauth_loc_conf_t *olcf,
+    const ps_token_t *token, ngx_http_penstock_oauth_issuer_t **issuer)
+{
+    double                             now;
+    ngx_time_t                        *tp;
+    ngx_uint_t                         i;
+    ps_token_text_t                    iss;
+    ps_token_rules_t                   rules;
+    ngx_http_penstock_oauth_issuer_t  *list;
+
+    list = olcf->issuers->elts;
+    i = 0;
+
+    if (olcf->bound) {
+        if (!ps_token_find(token, PS_TOKEN_CLAIM, "iss", 3, &iss)) {
+            return PS_JWT_ISS;
+        }
+
+        for ( /* void */ ; i < olcf->issuers->nelts; i++) {
+            if (list[i].name.len == iss.len
+                && ngx_memcmp(list[i].name.data, iss.data, iss.len) == 0)
+            {
+                break;
+            }
+        }
+
+        if (i == olcf->issuers->nelts) {
+            return PS_JWT_ISS;
+        }
+    }
+
+    *issuer = &list[i];
+
+    tp = ngx_timeofday();
+    now = (double) tp->sec + (double) tp->msec / 1000;
+
+    rules = list[i].rules;
+    rules.leeway = (double) olcf->leeway;
+
+    return ps_token_check(token, &rules, now);
+}
+
+
+static ps_jwt_error_e
+ngx_http_penstock_oauth_signature(ngx_http_penstock_oauth_main_conf_t *omcf,
+    ngx_http_penstock_oauth_issuer_t *issuer, ps_jws_t *jws)
+{
+    size_t        k;
+    ps_jwk_t     *key;
+    ngx_uint_t    i, tries;
+    ps_jwks_t   **sets;
+
+    sets = issuer->sets.elts;
+    tries = 0;
+
+    for (i = 0; i < issuer->sets.nelts; i++) {
+        k = 0;
+
+        for ( ;; ) {
+            key = ps_jwks_next(sets[i], &k, jws->alg, jws->kid, jws->kid_len);
+
+            if (key == NULL) {
+                break;
+            }
+
+            if (tries++ == NGX_HTTP_PENSTOCK_OAUTH_TRIES) {
+                return PS_JWT_KEYS;
+            }
+
+            ngx_http_penstock_count(omcf->checks, 1);
+
+            if (ps_jwk_verify(key, jws->input, jws->input_len, jws->signature,
+                              jws->signature_len))
+            {
+                return PS_JWT_OK;
+            }
+        }
+    }
+
+    return tries ? PS_JWT_SIGNATURE : PS_JWT_KEY;
+}
+
+
+/* the lock protects the node from eviction by another worker until copied */
+
+static ps_token_t *
+ngx_http_penstock_oauth_lookup(ngx_http_request_t *r,
+    ngx_http_penstock_dict_t *dict, u_char *key, ngx_int_t *rc)
+{
+    ps_token_t                     *copy;
+    ngx_http_penstock_dict_node_t  *node;
+
+    copy = NULL;
+    *rc = NGX_DECLINED;
+
+    ngx_http_penstock_dict_lock(dict);
+
+    node = ngx_http_penstock_dict_find(dict, key);
+
+    if (node) {
+        copy = ngx_palloc(r->pool, node->size);
+
+        if (copy) {
+            ngx_memcpy(copy, node->data, node->size);
+        }
+
+        *rc = copy ? NGX_OK : NGX_ERROR;
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    return copy;
+}
+
+
+static void
+ngx_http_penstock_oauth_store(ngx_http_penstock_dict_t *dict, u_char *key,
+    const ps_token_t *token)
+{
+    ngx_http_penstock_dict_node_t  *node;
+
+    ngx_http_penstock_dict_lock(dict);
+
+    node = ngx_http_penstock_dict_insert(dict, key, token->size);
+
+    if (node) {
+        ngx_memcpy(node->data, token, token->size);
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+}
