@@ -93,14 +93,16 @@ typedef struct {
 
 
 /*
- * What is known of the request's token.  Claims count only where the same
- * configuration judges: a redirect to another location judges again.
+ * What is known of the request's token.  An internal redirect judges again,
+ * and until then claims are seen only where the same issuers and keys, and
+ * the same place for the token, are configured.
  */
 
 typedef struct {
     ngx_http_penstock_oauth_loc_conf_t  *conf;
     const ps_token_t                    *token;     /* NULL: not accepted */
     const char                          *error;     /* for the log */
+    ngx_http_penstock_oauth_result_e     result;
     ngx_table_elt_t                     *challenge;
 } ngx_http_penstock_oauth_state_t;
 

@@ -76,10 +76,10 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
 
     /*
      * After an internal redirect all is judged again, since arguments, time
-     * and requirements may be others; but a request counts once.
+     * and requirements may be others; but the same verdict counts once.
      */
 
-    again = (state->conf == olcf);
+    again = (state->conf != NULL);
 
     state->conf = olcf;
     state->token = NULL;
@@ -92,7 +92,8 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (!again) {
+    if (!again || state->result != verdict.result) {
+        state->result = verdict.result;
         omcf = ngx_http_get_module_main_conf(r,
                                              ngx_http_penstock_oauth_module);
         ngx_http_penstock_count(omcf->results[verdict.result], 1);

@@ -122,8 +122,8 @@ ngx_http_penstock_oauth_set_variable(ngx_conf_t *cf, ngx_command_t *cmd,
 
 
 /*
- * The token of the main request, if the location that it is in now accepted
- * it or doesn't ask for one; else NULL.
+ * The token of the main request, if the location that it is in now trusts
+ * the same issuers and keys, or doesn't ask for a token; else NULL.
  */
 
 static const ps_token_t *
@@ -141,7 +141,10 @@ ngx_http_penstock_oauth_accepted(ngx_http_request_t *r)
     olcf = ngx_http_get_module_loc_conf(r->main,
                                         ngx_http_penstock_oauth_module);
 
-    if (olcf->enabled && olcf != state->conf) {
+    if (olcf->enabled
+        && (olcf->issuers != state->conf->issuers
+            || olcf->token != state->conf->token))
+    {
         return NULL;
     }
 
