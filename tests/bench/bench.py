@@ -1,0 +1,307 @@
+#!/usr/bin/python3
+"""What a request costs at the gateway, side by side in one run.
+
+Each server runs one worker on core 0; the client and the upstream have core
+1.  Cost is CPU time of the worker (user and system) by the number of
+requests.  The rows take turns, round after round, so that a noisy neighbour
+hurts all alike; medians are printed.  It asserts nothing.
+
+    bench.py [--rounds 5] [--seconds 1.5] [--only ROW,ROW]
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "demo"))
+
+import configs                                            # noqa: E402
+from demo import (BUILD, MODULE, Servers, Tokens, free_port, say,  # noqa: E402
+                  stop_with, tool, wait_for)
+
+GATEWAY_CORE, CLIENT_CORE = "0", "1"
+CONNECTIONS = 16
+
+
+def cpu_seconds(pid):
+    """User and system time of a process that has one thread."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as file:
+            ns = int(file.read().split()[0])
+        if ns:
+            return ns / 1e9
+    except (OSError, ValueError):
+        pass
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Bench(Servers):
+    def __init__(self, folder, options):
+        super().__init__(folder)
+        self.options = options
+        self.pound = tool("pound", "tests/bench/pound.c")
+        self.rsa = tool("rsa", "tests/bench/rsa.c", ("-lcrypto",))
+        self.tokens = Tokens(folder)
+        self.ports = {}
+        self.running = {}
+
+    def pinned(self, name, argv, core):
+        process = self.start(name, ["taskset", "-c", core, *argv])
+        self.running[name] = process
+        return process
+
+    def nginx(self, name, text, core=GATEWAY_CORE):
+        """One nginx with one process, so that its pid is the worker's."""
+        prefix = self.path(name)
+        os.makedirs(os.path.join(prefix, "tmp"), exist_ok=True)
+        port = self.ports.setdefault(name, free_port())
+        path = os.path.join(prefix, "nginx.conf")
+        with open(path, "w") as file:
+            file.write(configs.nginx(text, port, prefix, MODULE))
+        process = self.pinned(name, [
+            "nginx", "-p", prefix, "-e", "error.log", "-c", path], core)
+        wait_for(port, process, name, os.path.join(prefix, "error.log"))
+        return port
+
+    def end(self, name):
+        process = self.running.pop(name)
+        process.terminate()
+        process.wait(10)
+        self.processes.remove(process)
+
+    def file(self, name, lines):
+        with open(self.path(name), "w") as file:
+            file.writelines(line + "\n" for line in lines)
+        return self.path(name)
+
+    def client(self, port, limit, targets, tokens="-"):
+        done = subprocess.run(
+            ["taskset", "-c", CLIENT_CORE, self.pound, str(port),
+             str(CONNECTIONS), str(limit), targets, tokens],
+            capture_output=True, text=True)
+        if done.returncode:
+            stop_with("the client failed: " + done.stderr)
+        return json.loads(done.stdout)
+
+    def measure(self, name, limit, targets, tokens="-"):
+        pid = self.worker(name)
+        before = cpu_seconds(pid)
+        said = self.client(self.ports[name], limit, targets, tokens)
+        said["cost"] = (cpu_seconds(pid) - before) * 1e6 / said["requests"]
+        said["rate"] = said["requests"] / said["seconds"]
+        return said
+
+    def worker(self, name):
+        pid = self.running[name].pid
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            children = file.read().split()
+        return int(children[0]) if children else pid
+
+    # -- servers ----------------------------------------------------------
+
+    def set_up(self):
+        options = self.options
+        with open(self.path("keys.json"), "w") as file:
+            file.write(self.tokens.set())
+        subprocess.run(["openssl", "pkey", "-in", self.tokens.key, "-pubout",
+                        "-out", self.path("public.pem")], check=True)
+        say(f"minting {options.tokens:,} tokens")
+        token = self.tokens.make("bench", "channel", "availability:read")
+        self.one_token = self.file("token", token)
+        self.new_tokens = self.file("tokens", self.tokens.make(
+            "bench", "channel", "availability:read", options.tokens))
+        target = "/availability?sku=85123A,71053&location=LON"
+        self.one = self.file("one", [target])
+        self.many = self.file("many", (
+            f"/availability?sku={n},71053&location=LON"
+            for n in range(options.tokens)))
+        self.redis()
+        origin = self.nginx("origin", configs.ORIGIN, CLIENT_CORE)
+        self.nginx("bare", configs.BARE)
+        self.nginx("stock", configs.stock(origin))
+        self.nginx("plain", configs.plain(origin))
+        self.haproxy(origin)
+        self.penstock_text = configs.penstock(origin, self.redis_port,
+                                              self.path("keys.json"))
+        if set(self.names) & {"hit", "new_token", "redis_hit", "miss"}:
+            self.nginx("warm", self.penstock_text)
+        self.round = 0
+
+    @property
+    def names(self):
+        only = [w for w in self.options.only.split(",") if w]
+        return [name for name, _ in self.ROWS if not only or name in only]
+
+    def haproxy(self, origin):
+        port = self.ports["haproxy"] = free_port()
+        path = self.path("haproxy.cfg")
+        with open(path, "w") as file:
+            file.write(configs.haproxy(port, origin, self.path("public.pem")))
+        process = self.pinned("haproxy", ["haproxy", "-db", "-f", path],
+                              GATEWAY_CORE)
+        wait_for(port, process, "HAProxy", self.path("haproxy.log"))
+
+    # -- rows -------------------------------------------------------------
+
+    def bare(self):
+        return self.measure("bare", self.time, self.one)
+
+    def stock(self):
+        return self.measure("stock", self.time, self.one, self.one_token)
+
+    def haproxy_hit(self):
+        return self.measure("haproxy", self.time, self.one, self.one_token)
+
+    def hit(self):
+        return self.measure("warm", self.time, self.one, self.one_token)
+
+    def new_token(self):
+        """A gateway that was just started has seen no token; its answer is
+        in memory before the count begins."""
+        self.nginx("fresh", self.penstock_text)
+        try:
+            self.client(self.ports["fresh"], 200, self.one, self.one_token)
+            return self.measure("fresh", self.options.tokens, self.one,
+                                self.new_tokens)
+        finally:
+            self.end("fresh")
+
+    def redis_hit(self):
+        """Its memory is empty, but another gateway filled Redis."""
+        self.nginx("fresh", self.penstock_text)
+        try:
+            self.client(self.ports["warm"], self.options.tokens, self.many,
+                        self.one_token)
+            self.client(self.ports["fresh"], 200, self.one, self.one_token)
+            return self.measure("fresh", self.options.tokens, self.many,
+                                self.one_token)
+        finally:
+            self.end("fresh")
+
+    def never_asked(self):
+        """Targets that no gateway was asked before."""
+        self.round += 1
+        return self.file("never", (
+            f"/availability?sku={self.round}-{n},71053&location=LON"
+            for n in range(self.options.tokens)))
+
+    def miss(self):
+        return self.measure("warm", self.options.tokens, self.never_asked(),
+                            self.one_token)
+
+    def plain(self):
+        return self.measure("plain", self.options.tokens, self.never_asked(),
+                            self.one_token)
+
+    def verify(self):
+        """The bare signature check, in the same run."""
+        done = subprocess.run(
+            ["taskset", "-c", GATEWAY_CORE, self.rsa, self.tokens.key,
+             "4000"], capture_output=True, text=True, check=True)
+        return {"cost": float(done.stdout)}
+
+    @property
+    def time(self):
+        return f"{self.options.seconds}s"
+
+    ROWS = (
+        ("bare", "return 200, nothing else"),
+        ("stock", "nginx: proxy_cache hit, limit_req, $request_id"),
+        ("haproxy_hit", "HAProxy: jwt_verify, stick table, cache hit"),
+        ("hit", "Penstock: hit, everything on"),
+        ("new_token", "Penstock: the same, token never seen"),
+        ("redis_hit", "Penstock: the same, answer from Redis"),
+        ("miss", "Penstock: miss"),
+        ("plain", "nginx: proxy_pass"),
+        ("verify", "RS256 signature check alone"),
+    )
+
+    def run(self):
+        rows = [row for row in self.ROWS if row[0] in self.names]
+        got = {name: [] for name, _ in rows}
+        for n in range(self.options.rounds):
+            for name, _ in rows:
+                got[name].append(getattr(self, name)())
+            print(f"\rround {n + 1} of {self.options.rounds}",
+                  end="" if sys.stdout.isatty() else "\n", flush=True)
+        self.table(rows, got)
+
+    def table(self, rows, got):
+        def median(name, what):
+            return statistics.median(g[what] for g in got[name])
+
+        bare = median("bare", "cost") if "bare" in got else 0
+        say(f"\n\n{'':50}{'us CPU':>9}{'x bare':>8}{'requests':>10}"
+            f"{'p50':>9}{'p99':>9}{'not 200':>9}\n"
+            f"{'':50}{'a request':>9}{'':>8}{'a second':>10}")
+        for name, title in rows:
+            cost = median(name, "cost")
+            line = f"{title:50}{cost:9.2f}"
+            line += f"{cost / bare:8.2f}" if bare else f"{'':8}"
+            if name != "verify":
+                bad = sum(g["requests"] - g["ok"] for g in got[name])
+                line += f"{median(name, 'rate'):10,.0f}" \
+                    f"{median(name, 'p50'):6.0f} us" \
+                    f"{median(name, 'p99'):6.0f} us{bad:9,}"
+            say(line)
+        say("")
+        if {"hit", "stock"} <= got.keys() and bare:
+            cost = median("hit", "cost")
+            say(f"A hit with everything on costs {cost / bare:.2f} x bare "
+                f"(target 1.35) and {cost / median('stock', 'cost'):.2f} x "
+                "a stock hit that checks no token.")
+        if {"new_token", "verify", "hit"} <= got.keys():
+            more = median("new_token", "cost") - median("verify", "cost")
+            say(f"A token not seen before costs the signature check and "
+                f"{more:.1f} us, {more - median('hit', 'cost'):.1f} us more "
+                "than a hit (target 10).")
+        if {"miss", "plain"} <= got.keys():
+            say("A miss costs "
+                f"{median('miss', 'cost') / median('plain', 'cost'):.2f} x "
+                "plain proxy_pass.")
+        for name in "hit", "new_token", "redis_hit":
+            if name in got:
+                share = sum(g["hits"] for g in got[name]) \
+                    / sum(g["requests"] for g in got[name])
+                if share < 1:
+                    say(f"({name}: {100 * share:.1f}% were hits)")
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(prog="build.sh bench")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5,
+                        help="for each row in each round")
+    parser.add_argument("--tokens", type=int, default=8000, metavar="N",
+                        help="tokens never seen, and targets never asked")
+    parser.add_argument("--only", default="", metavar="ROW,ROW",
+                        help="some rows: "
+                        + " ".join(name for name, _ in Bench.ROWS))
+    options = parser.parse_args(argv)
+    if len(os.sched_getaffinity(0)) < 2:
+        stop_with("the benchmark needs two cores")
+    if not os.path.exists(MODULE):
+        stop_with(f"{MODULE} is not there; run ./build.sh build first")
+    os.makedirs(BUILD, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="penstock-bench-")
+    os.chmod(folder, 0o755)
+    bench = Bench(folder, options)
+    try:
+        bench.set_up()
+        bench.run()
+    finally:
+        bench.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
