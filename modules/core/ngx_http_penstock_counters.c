@@ -10,6 +10,7 @@
 
 #include "ngx_http_penstock.h"
 #include "ngx_http_penstock_metrics.h"
+#include "ps_metrics.h"
 
 
 #define NGX_HTTP_PENSTOCK_SLOTS   2048
@@ -118,12 +119,12 @@ ngx_http_penstock_count(ngx_int_t id, ngx_uint_t n)
 
 uint64_t
 ngx_http_penstock_metric_value(ngx_http_penstock_main_conf_t *pmcf,
-    ngx_http_penstock_metric_t *metric, ngx_http_penstock_sample_t *sample)
+    ngx_http_penstock_sample_t *sample)
 {
     uint64_t    *rows, sum;
     ngx_uint_t   i;
 
-    if (metric->type == NGX_HTTP_PENSTOCK_GAUGE) {
+    if (sample->read) {
         return sample->read(sample->data);
     }
 
@@ -140,6 +141,47 @@ ngx_http_penstock_metric_value(ngx_http_penstock_main_conf_t *pmcf,
 }
 
 
+ngx_int_t
+ngx_http_penstock_labels(ngx_pool_t *pool, ngx_http_penstock_sample_t *sample)
+{
+    int            rc;
+    u_char        *p;
+    ps_label_t     label;
+    const char    *pos, *end;
+    ngx_keyval_t  *pair;
+
+    if (ngx_array_init(&sample->pairs, pool, 2, sizeof(ngx_keyval_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    pos = (char *) sample->labels.data;
+    end = pos + sample->labels.len;
+
+    while ((rc = ps_label_next(&pos, end, &label)) == 1) {
+
+        pair = ngx_array_push(&sample->pairs);
+        if (pair == NULL) {
+            return NGX_ERROR;
+        }
+
+        p = ngx_pnalloc(pool, label.value_len + 1);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        pair->key.data = (u_char *) label.name;
+        pair->key.len = label.name_len;
+        pair->value.data = p;
+        pair->value.len = ps_label_unescape((char *) p, label.value,
+                                            label.value_len);
+    }
+
+    return rc == 0 ? NGX_OK : NGX_DECLINED;
+}
+
+
 /* the sample of that name and these labels, a new one if there is none */
 
 static ngx_http_penstock_sample_t *
@@ -147,6 +189,7 @@ ngx_http_penstock_sample(ngx_conf_t *cf, const char *name, const char *help,
     ngx_str_t *labels, ngx_http_penstock_metric_e type)
 {
     size_t                          len;
+    ngx_int_t                       rc;
     ngx_str_t                       none;
     ngx_uint_t                      i;
     ngx_http_penstock_metric_t     *metric;
@@ -237,7 +280,16 @@ ngx_http_penstock_sample(ngx_conf_t *cf, const char *name, const char *help,
         }
     }
 
-    return sample;
+    rc = ngx_http_penstock_labels(cf->pool, sample);
+
+    if (rc == NGX_DECLINED) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the labels %V of metric \"%s\" can't be shown, "
+                           "use names without quotes and backslashes",
+                           labels, name);
+    }
+
+    return rc == NGX_OK ? sample : NULL;
 }
 
 

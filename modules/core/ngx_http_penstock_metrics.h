@@ -18,6 +18,7 @@
 
 typedef struct {
     ngx_str_t                    labels;     /* Prometheus label pairs */
+    ngx_array_t                  pairs;      /* the same, ngx_keyval_t */
     ngx_uint_t                   slot;       /* of a counter */
     ngx_http_penstock_gauge_pt   read;       /* of a gauge */
     void                        *data;
@@ -37,7 +38,16 @@ typedef struct {
 /* the value now, summed over all processes */
 
 uint64_t ngx_http_penstock_metric_value(ngx_http_penstock_main_conf_t *pmcf,
-    ngx_http_penstock_metric_t *metric, ngx_http_penstock_sample_t *sample);
+    ngx_http_penstock_sample_t *sample);
+
+
+/*
+ * Sets "pairs" of the sample from its labels.  NGX_DECLINED: these are no
+ * label pairs; NGX_ERROR: no memory.
+ */
+
+ngx_int_t ngx_http_penstock_labels(ngx_pool_t *pool,
+    ngx_http_penstock_sample_t *sample);
 
 
 /*

@@ -13,6 +13,19 @@ static char *ngx_http_penstock_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
 
+static ngx_command_t  ngx_http_penstock_commands[] = {
+
+    { ngx_string("penstock_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_penstock_status_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
 static ngx_http_module_t  ngx_http_penstock_module_ctx = {
     NULL,                                  /* preconfiguration */
     ngx_http_penstock_zone_postconf,       /* postconfiguration */
@@ -31,7 +44,7 @@ static ngx_http_module_t  ngx_http_penstock_module_ctx = {
 ngx_module_t  ngx_http_penstock_module = {
     NGX_MODULE_V1,
     &ngx_http_penstock_module_ctx,         /* module context */
-    NULL,                                  /* module directives */
+    ngx_http_penstock_commands,            /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
