@@ -1,0 +1,367 @@
+
+/*
+ * Private to availability: zones, configuration, and the state of one
+ * request on its way through the cache.
+ */
+
+#ifndef _NGX_HTTP_PENSTOCK_AVAILABILITY_H_INCLUDED_
+#define _NGX_HTTP_PENSTOCK_AVAILABILITY_H_INCLUDED_
+
+
+#include "ngx_http_penstock.h"
+#include "ngx_http_penstock_exchange.h"
+#include "ngx_http_penstock_redis.h"
+#include "ps_record.h"
+#include "ps_tags.h"
+
+
+/* L1 is asked no longer than this without a look at Redis, ms */
+
+#define NGX_HTTP_PENSTOCK_TRUST      1000
+
+/* an answer that can't be stored is not queued for, ms */
+
+#define NGX_HTTP_PENSTOCK_PASS       10000
+
+/* how long Redis remembers an invalidation, and the most it keeps, ms */
+
+#define NGX_HTTP_PENSTOCK_TAG_TTL    "691200000"
+#define NGX_HTTP_PENSTOCK_MAX_TTL    604800000ULL
+
+#define NGX_HTTP_PENSTOCK_BUCKETS    32768
+
+
+/*
+ * Beside the dictionary, in a zone of its own.  An invalidation takes the
+ * next number and writes it to the buckets of its tags, so a record that was
+ * begun at an older number is void: one store a tag, whatever it covers.
+ * Tags that share a bucket share their invalidations, which costs a fill.
+ */
+
+typedef struct {
+    ngx_atomic_t                          seq;       /* numbers given out */
+    ngx_atomic_t                          gen;       /* counts those whose
+                                                        buckets are written */
+    ngx_atomic_t                          wake;      /* counts finished
+                                                        fills */
+    ngx_atomic_t                          fills;     /* the last fill's id */
+    ngx_atomic_t                          lost;      /* an invalidation that
+                                                        Redis did not get */
+    ngx_atomic_t                          all;       /* seq of a full purge */
+    ngx_atomic_t                          bucket[NGX_HTTP_PENSTOCK_BUCKETS];
+} ngx_http_penstock_tag_table_t;
+
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_AV_HIT = 0,
+    NGX_HTTP_PENSTOCK_AV_L2_HIT,
+    NGX_HTTP_PENSTOCK_AV_STALE,
+    NGX_HTTP_PENSTOCK_AV_UPDATING,
+    NGX_HTTP_PENSTOCK_AV_MISS,
+    NGX_HTTP_PENSTOCK_AV_EXPIRED,
+    NGX_HTTP_PENSTOCK_AV_COLLAPSED,
+    NGX_HTTP_PENSTOCK_AV_PASS,
+    NGX_HTTP_PENSTOCK_AV_BYPASS,
+    NGX_HTTP_PENSTOCK_AV_ERROR,
+    NGX_HTTP_PENSTOCK_AV_NONE,           /* not decided */
+} ngx_http_penstock_av_status_e;
+
+
+typedef struct {
+    ngx_str_t                             name;
+    ngx_shm_zone_t                       *dict;
+    ngx_shm_zone_t                       *tags;
+    ngx_http_penstock_redis_t            *redis;
+    ngx_str_t                             redis_key;   /* of the zone */
+    u_char                               *file;        /* first named at */
+    ngx_uint_t                            line;
+
+    ngx_int_t                             requests[
+                                             NGX_HTTP_PENSTOCK_AV_NONE];
+    ngx_int_t                             fills;
+    ngx_int_t                             fill_errors;
+    ngx_int_t                             invalidations;
+
+    /* of this worker: the parked followers, and the timer that runs while
+       there are any */
+
+    ngx_queue_t                           waiting;
+    ngx_event_t                           timer;
+    ngx_atomic_uint_t                     seen;
+    ngx_uint_t                            ticks;
+} ngx_http_penstock_av_zone_t;
+
+
+typedef struct {
+    ngx_uint_t                            code;        /* 0: any */
+    time_t                                sec;
+} ngx_http_penstock_av_valid_t;
+
+
+typedef struct {
+    ngx_str_t                             arg;         /* arg=NAME, or */
+    ngx_http_complex_value_t              value;
+} ngx_http_penstock_av_tag_t;
+
+
+typedef struct {
+    ngx_array_t                           zones;       /* of pointers */
+} ngx_http_penstock_av_main_conf_t;
+
+
+typedef struct {
+    ngx_flag_t                            enabled;
+    ngx_http_penstock_av_zone_t          *zone;
+    ngx_http_complex_value_t             *key;
+    ngx_array_t                          *valid;
+    ngx_array_t                          *tags;
+    ngx_array_t                          *bypass;      /* predicates */
+    time_t                                while_revalidate;
+    time_t                                if_error;
+    ngx_flag_t                            lock;
+    ngx_msec_t                            lock_timeout;
+    size_t                                max_size;
+
+    ngx_http_penstock_av_zone_t          *invalidate_zone;
+    ngx_array_t                          *pointers;    /* compiled */
+    ngx_http_penstock_av_zone_t          *purge_zone;
+} ngx_http_penstock_av_loc_conf_t;
+
+
+/* in front of each record in L1; zero record_size: nothing held yet */
+
+typedef struct {
+    uint64_t                              filler;      /* fill id, 0: none */
+    uint64_t                              filler_seq;  /* seq and gen at its
+                                                          start */
+    uint64_t                              filler_gen;
+    ngx_pid_t                             pid;         /* the filler's */
+
+    uint64_t                              made_by;     /* fill id */
+    uint64_t                              seq;         /* at that fill's
+                                                          start */
+    uint64_t                              checked_gen; /* tags compared at this
+                                                          gen */
+    uint64_t                              checked;     /* ms, with Redis */
+    uint64_t                              fresh_until; /* ms */
+    uint64_t                              stale_until; /* while revalidate */
+    uint64_t                              pass_until;  /* ms */
+    uint64_t                              failed;      /* fill id */
+    ngx_uint_t                            failed_status;
+    size_t                                record_size;
+} ngx_http_penstock_av_entry_t;
+
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_AV_START = 0,
+    NGX_HTTP_PENSTOCK_AV_FOLLOW,
+    NGX_HTTP_PENSTOCK_AV_LOOK,           /* asked Redis */
+    NGX_HTTP_PENSTOCK_AV_FILL,           /* asked the upstream */
+    NGX_HTTP_PENSTOCK_AV_DONE
+} ngx_http_penstock_av_state_e;
+
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_AV_USE = 0,        /* ctx->record answers */
+    NGX_HTTP_PENSTOCK_AV_USE_AND_FILL,   /* ... and we refresh it */
+    NGX_HTTP_PENSTOCK_AV_LEAD,
+    NGX_HTTP_PENSTOCK_AV_WAIT,
+    NGX_HTTP_PENSTOCK_AV_GO,             /* straight to proxy_pass */
+    NGX_HTTP_PENSTOCK_AV_FAIL,
+    NGX_HTTP_PENSTOCK_AV_AGAIN           /* filled meanwhile: look again */
+} ngx_http_penstock_av_verdict_e;
+
+
+typedef struct {
+    ngx_http_request_t                   *request;
+    ngx_http_penstock_av_loc_conf_t      *conf;
+    ngx_http_penstock_av_zone_t          *zone;
+    ngx_http_penstock_av_state_e          state;
+    ngx_http_penstock_av_status_e         status;
+
+    u_char                                key[NGX_HTTP_PENSTOCK_KEY_LEN];
+    ps_tags_t                            *tags;        /* of the request */
+
+    ngx_str_t                             raw;         /* a record's copy */
+    ps_record_t                           record;
+    ngx_uint_t                            fail_status;
+
+    uint64_t                              fill;        /* our id, or the one
+                                                          that we follow */
+    uint64_t                              seq;         /* at its start */
+    uint64_t                              clock;       /* Redis's, 0: none */
+
+    ngx_queue_t                           queue;
+    ngx_event_t                           event;       /* background only */
+
+    ngx_http_penstock_redis_call_t        call;
+    ngx_http_penstock_exchange_t          exchange;
+
+    ngx_msec_t                            deadline;    /* of a follower */
+    time_t                                retry_after;
+
+    unsigned                              waiting:1;   /* in the queue */
+    unsigned                              leads:1;     /* to be released */
+    unsigned                              have:1;      /* record is parsed */
+    unsigned                              valid:1;     /* not invalidated */
+    unsigned                              held:1;      /* the main request,
+                                                          for a background
+                                                          look */
+    unsigned                              background:1;
+    unsigned                              looking:1;   /* at Redis */
+    unsigned                              looked:1;    /* it answered */
+    unsigned                              relooked:1;
+    unsigned                              stored:1;
+    unsigned                              collapsed:1;
+    unsigned                              from_l2:1;
+    unsigned                              final:1;     /* of the fill: the
+                                                          record answers */
+} ngx_http_penstock_av_ctx_t;
+
+
+/* a request that waits until Redis has its invalidation */
+
+typedef struct {
+    ngx_http_request_t                   *request;
+    void                                 *bump;        /* NULL: over */
+} ngx_http_penstock_av_waiter_t;
+
+
+extern ngx_module_t  ngx_http_penstock_availability_module;
+
+
+/* _module.c */
+
+/* the counter's label for a status */
+
+const char *ngx_http_penstock_av_label(ngx_http_penstock_av_status_e status);
+
+
+/* _conf.c: the zone of that name, which may be defined later */
+
+void *ngx_http_penstock_av_create_main_conf(ngx_conf_t *cf);
+void *ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf);
+char *ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+
+char *ngx_http_penstock_av_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_penstock_av_cache_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_penstock_av_valid_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_penstock_av_stale_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_penstock_av_lock_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_penstock_av_tag_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_penstock_av_invalidate_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+char *ngx_http_penstock_av_purge_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* _store.c: L1 */
+
+uint64_t ngx_http_penstock_av_now(void);
+ngx_http_penstock_tag_table_t *ngx_http_penstock_av_tag_table(
+    ngx_http_penstock_av_zone_t *zone);
+
+/* copies what is held to ctx and says what to do; may make us the leader */
+
+ngx_http_penstock_av_verdict_e ngx_http_penstock_av_lookup(
+    ngx_http_penstock_av_ctx_t *ctx);
+
+/* L1's record stands: Redis has seen no later invalidation */
+
+void ngx_http_penstock_av_confirm(ngx_http_penstock_av_ctx_t *ctx);
+
+/* the leader ends: with a record, or telling followers why not */
+
+void ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_str_t *raw);
+void ngx_http_penstock_av_pass(ngx_http_penstock_av_ctx_t *ctx);
+void ngx_http_penstock_av_failed(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_uint_t status);
+void ngx_http_penstock_av_release(ngx_http_penstock_av_ctx_t *ctx);
+
+/* the tags that the request's arguments give; NULL: no memory */
+
+ps_tags_t *ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx);
+
+/* local invalidation; all tags where tags is NULL */
+
+void ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
+    ps_tags_t *tags);
+ngx_uint_t ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
+    ps_record_t *record, uint64_t seq);
+
+
+/* _wait.c: followers */
+
+ngx_int_t ngx_http_penstock_av_wait(ngx_http_penstock_av_ctx_t *ctx);
+void ngx_http_penstock_av_leave(ngx_http_penstock_av_ctx_t *ctx);
+void ngx_http_penstock_av_wake(ngx_http_penstock_av_zone_t *zone);
+void ngx_http_penstock_av_wait_init(ngx_http_penstock_av_zone_t *zone,
+    ngx_log_t *log);
+
+
+/* _fill.c: the leader's way: Redis, then the upstream */
+
+/* NGX_OK: under way; NGX_ERROR */
+
+ngx_int_t ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx);
+
+/* the leader's request was resumed: NGX_AGAIN to wait on, NGX_OK: over */
+
+ngx_int_t ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx);
+
+
+/* _l2.c: Redis */
+
+ngx_int_t ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_redis_handler_pt handler);
+ngx_int_t ngx_http_penstock_av_l2_reply(ngx_http_penstock_av_ctx_t *ctx,
+    redisReply *reply, ngx_str_t *raw);
+void ngx_http_penstock_av_l2_store(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_str_t *raw);
+
+/*
+ * Invalidates in Redis; all tags where tags is NULL.  The waiter, if any, is
+ * of waiter->request, which is woken when Redis has answered or won't.
+ */
+
+void ngx_http_penstock_av_l2_bump(ngx_http_penstock_av_zone_t *zone,
+    ps_tags_t *tags, ngx_http_penstock_av_waiter_t *waiter,
+    ngx_pool_t *pool);
+
+
+/* _response.c: what may be stored, for how long, and as what */
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_AV_STORE = 0,
+    NGX_HTTP_PENSTOCK_AV_NO_STORE,
+    NGX_HTTP_PENSTOCK_AV_FAILURE
+} ngx_http_penstock_av_kind_e;
+
+ngx_http_penstock_av_kind_e ngx_http_penstock_av_judge(
+    ngx_http_penstock_av_ctx_t *ctx, ps_record_t *record, ps_tags_t *tags);
+ngx_int_t ngx_http_penstock_av_serialize(ngx_http_penstock_av_ctx_t *ctx,
+    ps_record_t *record, ps_tags_t *tags, ngx_str_t *raw);
+
+
+/* _answer.c */
+
+ngx_int_t ngx_http_penstock_av_answer(ngx_http_penstock_av_ctx_t *ctx);
+ngx_int_t ngx_http_penstock_av_answer_exchange(
+    ngx_http_penstock_av_ctx_t *ctx);
+ngx_int_t ngx_http_penstock_av_answer_failure(
+    ngx_http_penstock_av_ctx_t *ctx);
+
+
+/* _write.c */
+
+ngx_int_t ngx_http_penstock_av_write(ngx_http_request_t *r,
+    ngx_http_penstock_av_loc_conf_t *alcf);
+
+#endif /* _NGX_HTTP_PENSTOCK_AVAILABILITY_H_INCLUDED_ */

@@ -1,0 +1,718 @@
+
+/*
+ * Directives of availability.
+ */
+
+#include "ngx_http_penstock_availability.h"
+#include "ps_json_pointer.h"
+
+
+/* raise it when the layout of an entry or of the tag table changes */
+
+#define NGX_HTTP_PENSTOCK_AV_LAYOUT     1
+
+#define NGX_HTTP_PENSTOCK_AV_REDIS_KEY  "penstock:av:{%V}"
+
+
+static ngx_http_penstock_av_zone_t *ngx_http_penstock_av_zone(ngx_conf_t *cf,
+    ngx_str_t *name);
+static ngx_http_penstock_av_zone_t *ngx_http_penstock_av_zone_param(
+    ngx_conf_t *cf, ngx_command_t *cmd, ngx_str_t *value);
+static ngx_int_t ngx_http_penstock_av_tags_init(ngx_shm_zone_t *zone,
+    ngx_slab_pool_t *shpool, void *conf, void **data);
+static ngx_int_t ngx_http_penstock_av_zone_metrics(ngx_conf_t *cf,
+    ngx_http_penstock_av_zone_t *zone);
+
+
+void *
+ngx_http_penstock_av_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_penstock_av_main_conf_t  *amcf;
+
+    amcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_penstock_av_main_conf_t));
+    if (amcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&amcf->zones, cf->pool, 2,
+                       sizeof(ngx_http_penstock_av_zone_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return amcf;
+}
+
+
+void *
+ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_penstock_av_loc_conf_t  *alcf;
+
+    alcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_penstock_av_loc_conf_t));
+    if (alcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     alcf->enabled = 0;
+     *     alcf->key = NULL;
+     *     alcf->invalidate_zone = NULL;
+     *     alcf->pointers = NULL;
+     *     alcf->purge_zone = NULL;
+     */
+
+    alcf->zone = NGX_CONF_UNSET_PTR;
+    alcf->valid = NGX_CONF_UNSET_PTR;
+    alcf->tags = NGX_CONF_UNSET_PTR;
+    alcf->bypass = NGX_CONF_UNSET_PTR;
+    alcf->while_revalidate = NGX_CONF_UNSET;
+    alcf->if_error = NGX_CONF_UNSET;
+    alcf->lock = NGX_CONF_UNSET;
+    alcf->lock_timeout = NGX_CONF_UNSET_MSEC;
+    alcf->max_size = NGX_CONF_UNSET_SIZE;
+
+    return alcf;
+}
+
+
+char *
+ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_penstock_av_loc_conf_t  *prev = parent;
+    ngx_http_penstock_av_loc_conf_t  *conf = child;
+
+    ngx_str_t                           key;
+    ngx_http_penstock_loc_conf_t       *plcf;
+    ngx_http_compile_complex_value_t    ccv;
+
+    ngx_conf_merge_ptr_value(conf->zone, prev->zone, NULL);
+    ngx_conf_merge_ptr_value(conf->valid, prev->valid, NULL);
+    ngx_conf_merge_ptr_value(conf->tags, prev->tags, NULL);
+    ngx_conf_merge_ptr_value(conf->bypass, prev->bypass, NULL);
+    ngx_conf_merge_value(conf->while_revalidate, prev->while_revalidate, 0);
+    ngx_conf_merge_value(conf->if_error, prev->if_error, 0);
+    ngx_conf_merge_value(conf->lock, prev->lock, 1);
+    ngx_conf_merge_msec_value(conf->lock_timeout, prev->lock_timeout, 5000);
+    ngx_conf_merge_size_value(conf->max_size, prev->max_size, 256 * 1024);
+
+    if (conf->key == NULL) {
+        conf->key = prev->key;
+    }
+
+    conf->enabled = conf->zone || conf->invalidate_zone || conf->purge_zone;
+
+    if (conf->zone == NULL || conf->key) {
+        return NGX_CONF_OK;
+    }
+
+    plcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_penstock_module);
+
+    if (plcf->authenticates) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"availability_cache\" and \"auth_jwt\" together "
+                           "need \"availability_cache_key\": say who may "
+                           "share an answer, for example \"$request_uri\" "
+                           "for all clients or "
+                           "\"$jwt_claim_tenant $request_uri\"");
+        return NGX_CONF_ERROR;
+    }
+
+    conf->key = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (conf->key == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_str_set(&key, "$scheme$host$request_uri");
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &key;
+    ccv.complex_value = conf->key;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_http_penstock_av_zone_t *
+ngx_http_penstock_av_zone(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_uint_t                          i;
+    ngx_http_penstock_av_zone_t       **zone;
+    ngx_http_penstock_av_main_conf_t   *amcf;
+
+    amcf = ngx_http_conf_get_module_main_conf(cf,
+                                       ngx_http_penstock_availability_module);
+
+    zone = amcf->zones.elts;
+
+    for (i = 0; i < amcf->zones.nelts; i++) {
+        if (zone[i]->name.len == name->len
+            && ngx_strncmp(zone[i]->name.data, name->data, name->len) == 0)
+        {
+            return zone[i];
+        }
+    }
+
+    zone = ngx_array_push(&amcf->zones);
+    if (zone == NULL) {
+        return NULL;
+    }
+
+    *zone = ngx_pcalloc(cf->pool, sizeof(ngx_http_penstock_av_zone_t));
+    if (*zone == NULL) {
+        return NULL;
+    }
+
+    (*zone)->name = *name;
+    (*zone)->file = cf->conf_file->file.name.data;
+    (*zone)->line = cf->conf_file->line;
+
+    return *zone;
+}
+
+
+char *
+ngx_http_penstock_av_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    u_char                       *p;
+    ssize_t                       size;
+    ngx_str_t                    *value, name, tags, redis;
+    ngx_http_penstock_av_zone_t  *zone;
+
+    value = cf->args->elts;
+
+    if (ngx_http_penstock_zone_parse(cf, &value[1], &name, &size) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    zone = ngx_http_penstock_av_zone(cf, &name);
+    if (zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (zone->dict) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate zone \"%V\"", &name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strncmp(value[2].data, "redis=", 6) != 0
+            || value[2].len == 6)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", only "
+                               "\"redis=NAME\" may follow the size",
+                               &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        redis.data = value[2].data + 6;
+        redis.len = value[2].len - 6;
+
+        zone->redis = ngx_http_penstock_redis_ref(cf, &redis);
+        if (zone->redis == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        zone->redis_key.data = ngx_pnalloc(cf->pool,
+                        sizeof(NGX_HTTP_PENSTOCK_AV_REDIS_KEY) + name.len);
+        if (zone->redis_key.data == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        p = ngx_sprintf(zone->redis_key.data, NGX_HTTP_PENSTOCK_AV_REDIS_KEY,
+                        &name);
+        zone->redis_key.len = p - zone->redis_key.data;
+    }
+
+    zone->dict = ngx_http_penstock_dict_add(cf, &name, size,
+                                      &ngx_http_penstock_availability_module,
+                                      NGX_HTTP_PENSTOCK_AV_LAYOUT, zone);
+    if (zone->dict == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    tags.data = ngx_pnalloc(cf->pool, name.len + sizeof(":tags"));
+    if (tags.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    tags.len = ngx_sprintf(tags.data, "%V:tags", &name) - tags.data;
+
+    zone->tags = ngx_http_penstock_zone_add(cf, &tags,
+                                      sizeof(ngx_http_penstock_tag_table_t)
+                                      + 16 * ngx_pagesize,
+                                      &ngx_http_penstock_availability_module,
+                                      NGX_HTTP_PENSTOCK_AV_LAYOUT,
+                                      ngx_http_penstock_av_tags_init, zone);
+    if (zone->tags == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_http_penstock_av_wait_init(zone, &cf->cycle->new_log);
+
+    return (ngx_http_penstock_av_zone_metrics(cf, zone) == NGX_OK)
+           ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_tags_init(ngx_shm_zone_t *zone, ngx_slab_pool_t *shpool,
+    void *conf, void **data)
+{
+    *data = ngx_slab_calloc(shpool, sizeof(ngx_http_penstock_tag_table_t));
+
+    return *data ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_zone_metrics(ngx_conf_t *cf,
+    ngx_http_penstock_av_zone_t *zone)
+{
+    u_char      *p;
+    size_t       len;
+    ngx_str_t    labels, result;
+    ngx_uint_t   i;
+
+    len = sizeof("zone=\"\",result=\"redis_hit\"") + zone->name.len;
+
+    labels.data = ngx_pnalloc(cf->pool, len);
+    if (labels.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    labels.len = ngx_sprintf(labels.data, "zone=\"%V\"", &zone->name)
+                 - labels.data;
+
+    for (i = 0; i < NGX_HTTP_PENSTOCK_AV_NONE; i++) {
+
+        p = ngx_pnalloc(cf->pool, len);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        result.data = p;
+        result.len = ngx_sprintf(p, "%V,result=\"%s\"", &labels,
+                                 ngx_http_penstock_av_label(i)) - p;
+
+        zone->requests[i] = ngx_http_penstock_counter(cf,
+                                "penstock_availability_requests_total",
+                                "Reads, by how they were answered.", &result);
+        if (zone->requests[i] == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+    }
+
+    zone->fills = ngx_http_penstock_counter(cf,
+                      "penstock_availability_fills_total",
+                      "Reads sent to the upstream to fill the cache.",
+                      &labels);
+
+    zone->fill_errors = ngx_http_penstock_counter(cf,
+                            "penstock_availability_fill_errors_total",
+                            "Fills that the upstream did not answer.",
+                            &labels);
+
+    zone->invalidations = ngx_http_penstock_counter(cf,
+                              "penstock_availability_invalidations_total",
+                              "Invalidations by writes and purges.",
+                              &labels);
+
+    if (zone->fills == NGX_ERROR || zone->fill_errors == NGX_ERROR
+        || zone->invalidations == NGX_ERROR)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_penstock_gauge(cf, "penstock_availability_entries",
+                                "Entries held in shared memory.", &labels,
+                                ngx_http_penstock_dict_entries, zone->dict)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_penstock_gauge(cf, "penstock_availability_evictions",
+                                   "Entries that had to go for others.",
+                                   &labels, ngx_http_penstock_dict_evictions,
+                                   zone->dict);
+}
+
+
+char *
+ngx_http_penstock_av_cache_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_penstock_av_loc_conf_t  *alcf = conf;
+
+    ngx_str_t  *value;
+
+    if (alcf->zone != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        alcf->zone = NULL;
+        return NGX_CONF_OK;
+    }
+
+    alcf->zone = ngx_http_penstock_av_zone(cf, &value[1]);
+
+    return alcf->zone ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_penstock_av_valid_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_penstock_av_loc_conf_t  *alcf = conf;
+
+    time_t                         sec;
+    ngx_int_t                      code;
+    ngx_str_t                     *value;
+    ngx_uint_t                     i, n;
+    ngx_http_penstock_av_valid_t  *valid;
+
+    static ngx_uint_t              usual[] = { 200, 203, 301, 308, 404, 410 };
+
+    value = cf->args->elts;
+    n = cf->args->nelts - 1;
+
+    sec = ngx_parse_time(&value[n], 1);
+
+    if (sec == (time_t) NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid time \"%V\", write for example \"5s\"",
+                           &value[n]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (alcf->valid == NGX_CONF_UNSET_PTR) {
+        alcf->valid = ngx_array_create(cf->pool, 4,
+                                       sizeof(ngx_http_penstock_av_valid_t));
+        if (alcf->valid == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (n == 1) {
+
+        for (i = 0; i < sizeof(usual) / sizeof(usual[0]); i++) {
+            valid = ngx_array_push(alcf->valid);
+            if (valid == NULL) {
+                return NGX_CONF_ERROR;
+            }
+
+            valid->code = usual[i];
+            valid->sec = sec;
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    for (i = 1; i < n; i++) {
+
+        code = ngx_atoi(value[i].data, value[i].len);
+
+        if (code < 200 || code > 499 || code == NGX_HTTP_PARTIAL_CONTENT
+            || code == NGX_HTTP_NOT_MODIFIED
+            || code == NGX_HTTP_TOO_MANY_REQUESTS)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid code \"%V\", it must be from 200 to "
+                               "499 and not 206, 304 or 429", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        valid = ngx_array_push(alcf->valid);
+        if (valid == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        valid->code = code;
+        valid->sec = sec;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_penstock_av_stale_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_penstock_av_loc_conf_t  *alcf = conf;
+
+    time_t      *sec;
+    ngx_str_t   *value, s;
+    ngx_uint_t   i, len;
+
+    if (alcf->while_revalidate != NGX_CONF_UNSET
+        || alcf->if_error != NGX_CONF_UNSET)
+    {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "while_revalidate=", 17) == 0) {
+            sec = &alcf->while_revalidate;
+            len = 17;
+
+        } else if (ngx_strncmp(value[i].data, "if_error=", 9) == 0) {
+            sec = &alcf->if_error;
+            len = 9;
+
+        } else {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", it must be "
+                               "\"while_revalidate=TIME\" or "
+                               "\"if_error=TIME\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        s.data = value[i].data + len;
+        s.len = value[i].len - len;
+
+        *sec = ngx_parse_time(&s, 1);
+
+        if (*sec == (time_t) NGX_ERROR) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid time in \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_penstock_av_lock_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_penstock_av_loc_conf_t  *alcf = conf;
+
+    ngx_str_t   *value, s;
+    ngx_uint_t   i;
+
+    if (alcf->lock != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "on") == 0) {
+        alcf->lock = 1;
+
+    } else if (ngx_strcmp(value[1].data, "off") == 0) {
+        alcf->lock = 0;
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\", it must be \"on\" or "
+                           "\"off\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "timeout=", 8) == 0) {
+
+            s.data = value[i].data + 8;
+            s.len = value[i].len - 8;
+
+            alcf->lock_timeout = ngx_parse_time(&s, 0);
+
+            if (alcf->lock_timeout == (ngx_msec_t) NGX_ERROR
+                || alcf->lock_timeout == 0)
+            {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "invalid time in \"%V\"", &value[i]);
+                return NGX_CONF_ERROR;
+            }
+
+            continue;
+        }
+
+        if (ngx_strcmp(value[i].data, "scope=host") == 0) {
+            continue;
+        }
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\", it must be "
+                           "\"timeout=TIME\" or \"scope=host\"", &value[i]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_penstock_av_tag_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_penstock_av_loc_conf_t  *alcf = conf;
+
+    ngx_str_t                         *value;
+    ngx_uint_t                         i;
+    ngx_http_penstock_av_tag_t        *tag;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (alcf->tags == NGX_CONF_UNSET_PTR) {
+        alcf->tags = ngx_array_create(cf->pool, 2,
+                                      sizeof(ngx_http_penstock_av_tag_t));
+        if (alcf->tags == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        tag = ngx_array_push(alcf->tags);
+        if (tag == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_memzero(tag, sizeof(ngx_http_penstock_av_tag_t));
+
+        if (ngx_strncmp(value[i].data, "arg=", 4) == 0) {
+
+            if (value[i].len == 4) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "\"arg=\" needs the name of a query "
+                                   "argument, for example \"arg=sku\"");
+                return NGX_CONF_ERROR;
+            }
+
+            tag->arg.data = value[i].data + 4;
+            tag->arg.len = value[i].len - 4;
+            continue;
+        }
+
+        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+        ccv.cf = cf;
+        ccv.value = &value[i];
+        ccv.complex_value = &tag->value;
+
+        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* zone=NAME */
+
+static ngx_http_penstock_av_zone_t *
+ngx_http_penstock_av_zone_param(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_str_t *value)
+{
+    ngx_str_t  name;
+
+    if (ngx_strncmp(value->data, "zone=", 5) != 0 || value->len == 5) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the first parameter of \"%V\" is \"zone=NAME\", "
+                           "not \"%V\"", &cmd->name, value);
+        return NULL;
+    }
+
+    name.data = value->data + 5;
+    name.len = value->len - 5;
+
+    return ngx_http_penstock_av_zone(cf, &name);
+}
+
+
+char *
+ngx_http_penstock_av_invalidate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_penstock_av_loc_conf_t  *alcf = conf;
+
+    ngx_str_t           *value;
+    ngx_uint_t           i;
+    const char          *err;
+    ps_json_pointer_t  **pointer;
+
+    if (alcf->pointers) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    alcf->invalidate_zone = ngx_http_penstock_av_zone_param(cf, cmd,
+                                                            &value[1]);
+    if (alcf->invalidate_zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    alcf->pointers = ngx_array_create(cf->pool, 2,
+                                      sizeof(ps_json_pointer_t *));
+    if (alcf->pointers == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        pointer = ngx_array_push(alcf->pointers);
+        if (pointer == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *pointer = ps_json_pointer_parse((char *) value[i].data, value[i].len,
+                                         &err);
+        if (*pointer == NULL) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"%V\" is no JSON pointer (%s), write for "
+                               "example \"/lines/*/sku\"", &value[i], err);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_penstock_av_purge_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_penstock_av_loc_conf_t  *alcf = conf;
+
+    ngx_str_t  *value;
+
+    if (alcf->purge_zone) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    alcf->purge_zone = ngx_http_penstock_av_zone_param(cf, cmd, &value[1]);
+
+    return alcf->purge_zone ? NGX_CONF_OK : NGX_CONF_ERROR;
+}

@@ -1,0 +1,265 @@
+
+/*
+ * The leader's way: a look at Redis, then the upstream.
+ *
+ * What comes back is stored by the callbacks themselves, so that it is kept
+ * even when the leader's client has left; the leader's own answer follows
+ * when its request is resumed.  A refresh in the background goes the same
+ * way with nobody to resume.
+ */
+
+#include "ngx_http_penstock_availability.h"
+
+
+static ngx_int_t ngx_http_penstock_av_exchange(
+    ngx_http_penstock_av_ctx_t *ctx);
+static void ngx_http_penstock_av_exchange_done(
+    ngx_http_penstock_exchange_t *x);
+static void ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply);
+static void ngx_http_penstock_av_background(ngx_event_t *ev);
+
+
+ngx_int_t
+ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx)
+{
+    if (ctx->zone->redis == NULL
+        || ngx_http_penstock_av_l2_look(ctx, ngx_http_penstock_av_looked)
+           != NGX_OK)
+    {
+        return ngx_http_penstock_av_exchange(ctx);
+    }
+
+    ctx->state = NGX_HTTP_PENSTOCK_AV_LOOK;
+    ctx->looking = 1;
+
+    if (ctx->background) {
+
+        /* the request must outlive the look: its client may be gone first */
+
+        ctx->request->main->count++;
+        ctx->held = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
+{
+    uint64_t  now;
+
+    if (ctx->state == NGX_HTTP_PENSTOCK_AV_FILL) {
+        return ctx->exchange.done ? NGX_OK : NGX_AGAIN;
+    }
+
+    if (ctx->looking) {
+        return NGX_AGAIN;
+    }
+
+    if (ctx->final) {
+        return NGX_OK;
+    }
+
+    /* Redis has confirmed a record that may be used while it is renewed */
+
+    now = ngx_http_penstock_av_now();
+
+    if (ctx->have && ctx->valid && ctx->looked
+        && now < ctx->record.created + ctx->record.fresh
+                 + ctx->record.while_revalidate)
+    {
+        ctx->background = 1;
+    }
+
+    if (ngx_http_penstock_av_exchange(ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ctx->background ? NGX_OK : NGX_AGAIN;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_exchange(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_http_request_t            *r;
+    ngx_http_penstock_exchange_t  *x;
+
+    r = ctx->request;
+    x = &ctx->exchange;
+
+    ctx->state = NGX_HTTP_PENSTOCK_AV_FILL;
+
+    x->host = r;
+    x->handler = ngx_http_penstock_av_exchange_done;
+    x->data = ctx;
+    x->max_size = ctx->conf->max_size;
+    x->get = 1;
+
+    if (ngx_http_penstock_exchange_start(x) != NGX_OK) {
+        ngx_http_penstock_av_failed(ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return NGX_ERROR;
+    }
+
+    ngx_http_penstock_count(ctx->zone->fills, 1);
+
+    if (ctx->background
+#if (NGX_HTTP_V2)
+        && r->stream == NULL
+#endif
+       )
+    {
+        /* HTTP/1.x would hold the next request of this connection until the
+           clone has ended */
+
+        r->keepalive = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_av_exchange_done(ngx_http_penstock_exchange_t *x)
+{
+    ngx_str_t                     raw;
+    ps_tags_t                    *tags;
+    ps_record_t                   record;
+    ngx_http_penstock_av_ctx_t   *ctx = x->data;
+    ngx_http_penstock_av_kind_e   kind;
+
+    tags = ngx_palloc(ctx->request->pool, sizeof(ps_tags_t));
+
+    if (tags == NULL) {
+        ngx_http_penstock_av_release(ctx);
+        ngx_http_penstock_wake(ctx->request);
+        return;
+    }
+
+    *tags = *ctx->tags;
+
+    kind = ngx_http_penstock_av_judge(ctx, &record, tags);
+
+    switch (kind) {
+
+    case NGX_HTTP_PENSTOCK_AV_STORE:
+
+        if (ngx_http_penstock_av_serialize(ctx, &record, tags, &raw)
+            != NGX_OK)
+        {
+            ngx_http_penstock_av_release(ctx);
+            break;
+        }
+
+        ngx_http_penstock_av_store(ctx, &raw);
+
+        if (ctx->stored) {
+            ngx_http_penstock_av_l2_store(ctx, &raw);
+        }
+
+        break;
+
+    case NGX_HTTP_PENSTOCK_AV_NO_STORE:
+        ngx_http_penstock_av_pass(ctx);
+        break;
+
+    case NGX_HTTP_PENSTOCK_AV_FAILURE:
+        ngx_http_penstock_count(ctx->zone->fill_errors, 1);
+        ngx_http_penstock_av_failed(ctx, ctx->fail_status);
+        break;
+    }
+
+    if (!ctx->background) {
+        ngx_http_penstock_wake(ctx->request);
+    }
+}
+
+
+static void
+ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    uint64_t                     now;
+    ngx_str_t                    raw;
+    ps_record_t                  record;
+    ngx_http_penstock_av_ctx_t  *ctx = call->data;
+
+    if (ngx_http_penstock_av_l2_reply(ctx, reply, &raw) == NGX_AGAIN
+        && !ctx->relooked)
+    {
+        ctx->relooked = 1;
+
+        if (ngx_http_penstock_av_l2_look(ctx, ngx_http_penstock_av_looked)
+            == NGX_OK)
+        {
+            return;
+        }
+    }
+
+    ctx->looking = 0;
+
+    now = ngx_http_penstock_av_now();
+
+    if (ctx->looked && ctx->have && ctx->valid) {
+
+        ngx_http_penstock_av_confirm(ctx);
+
+        if (now < ctx->record.created + ctx->record.fresh) {
+            ngx_http_penstock_av_release(ctx);
+            ctx->final = 1;
+        }
+    }
+
+    if (!ctx->final && raw.len
+        && ps_record_parse(&record, (char *) raw.data, raw.len) == 0
+        && now < record.created + record.fresh)
+    {
+        ctx->raw = raw;
+        ctx->record = record;
+        ctx->have = 1;
+        ctx->valid = 1;
+        ctx->from_l2 = 1;
+        ctx->final = 1;
+
+        ngx_http_penstock_av_store(ctx, &raw);
+    }
+
+    if (!ctx->held) {
+        ngx_http_penstock_wake(ctx->request);
+        return;
+    }
+
+    ctx->event.handler = ngx_http_penstock_av_background;
+    ctx->event.data = ctx;
+    ctx->event.log = ctx->request->connection->log;
+
+    ngx_post_event(&ctx->event, &ngx_posted_events);
+}
+
+
+/* a background look has ended; the request is held for it */
+
+static void
+ngx_http_penstock_av_background(ngx_event_t *ev)
+{
+    ngx_connection_t            *c;
+    ngx_http_request_t          *r;
+    ngx_http_penstock_av_ctx_t  *ctx = ev->data;
+
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    ctx->held = 0;
+
+    if (!ctx->final) {
+        (void) ngx_http_penstock_av_exchange(ctx);
+    }
+
+    ngx_http_finalize_request(r, NGX_DONE);
+
+    ngx_http_run_posted_requests(c);
+}

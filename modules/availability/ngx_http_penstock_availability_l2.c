@@ -1,0 +1,510 @@
+
+/*
+ * L2: records and invalidations in Redis.
+ *
+ * Versions are times of Redis's clock.  An invalidation writes the time to
+ * the keys of its tags, one write a tag whatever it covers; a record carries
+ * the time at which its fill began, and is void when any of its tags, or the
+ * zone's epoch, is as late.  A Redis that lost its data makes a new epoch,
+ * which voids all that was filled before.
+ *
+ * All keys of a zone share a hash tag, so the scripts work in a cluster.
+ */
+
+#include "ngx_http_penstock_availability.h"
+
+
+/* of the request, the record in L1, and the zone's and the record's key */
+
+#define NGX_HTTP_PENSTOCK_L2_KEYS  (PS_TAGS_MAX * 2 + 2)
+
+
+typedef struct {
+    ngx_http_penstock_redis_call_t    call;
+    ngx_http_penstock_av_zone_t      *zone;
+    ngx_http_penstock_av_waiter_t    *waiter;
+} ngx_http_penstock_av_bump_t;
+
+
+static ngx_uint_t ngx_http_penstock_av_l2_tags(
+    ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *keys);
+static ngx_int_t ngx_http_penstock_av_l2_tag_key(
+    ngx_http_penstock_av_zone_t *zone, ngx_pool_t *pool, ps_tag_t *tag,
+    ngx_str_t *key);
+static ngx_int_t ngx_http_penstock_av_l2_record_key(
+    ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *key);
+static void ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone);
+static void ngx_http_penstock_av_l2_bumped(
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static void ngx_http_penstock_av_l2_waiter_gone(void *data);
+static uint64_t ngx_http_penstock_av_l2_number(redisReply *reply);
+
+
+/* KEYS: zone, record, tags; gives the clock, the newest invalidation of the
+   tags, and the record */
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_av_look_script = {
+    "local t=redis.call('TIME')\n"
+    "local now=t[1]*1000000+t[2]\n"
+    "local z=redis.call('HMGET',KEYS[1],'clock','epoch')\n"
+    "local clock=tonumber(z[1] or 0) or 0\n"
+    "local newest=tonumber(z[2] or 0) or 0\n"
+    "if now<=clock then now=clock+1 end\n"
+    "if newest==0 then\n"
+    "newest=now now=now+1\n"
+    "redis.call('HSET',KEYS[1],'epoch',string.format('%.0f',newest))\n"
+    "end\n"
+    "redis.call('HSET',KEYS[1],'clock',string.format('%.0f',now))\n"
+    "for i=3,#KEYS do\n"
+    "local v=tonumber(redis.call('GET',KEYS[i]) or 0) or now\n"
+    "if v>newest then newest=v end\n"
+    "end\n"
+    "return {string.format('%.0f',now),string.format('%.0f',newest),\n"
+    "redis.call('GET',KEYS[2])}\n",
+    ""
+};
+
+
+/* KEYS: zone, tags (none: everything); ARGV: ms to keep them */
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_av_bump_script = {
+    "local t=redis.call('TIME')\n"
+    "local now=t[1]*1000000+t[2]\n"
+    "local clock=tonumber(redis.call('HGET',KEYS[1],'clock') or 0) or 0\n"
+    "if now<=clock then now=clock+1 end\n"
+    "local s=string.format('%.0f',now)\n"
+    "redis.call('HSET',KEYS[1],'clock',s)\n"
+    "if #KEYS==1 then redis.call('HSET',KEYS[1],'epoch',s) end\n"
+    "for i=2,#KEYS do redis.call('SET',KEYS[i],s,'PX',ARGV[1]) end\n"
+    "return s\n",
+    ""
+};
+
+
+ngx_int_t
+ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_redis_handler_pt handler)
+{
+    ngx_str_t   *keys;
+    ngx_uint_t   n;
+
+    keys = ngx_palloc(ctx->request->pool,
+                      NGX_HTTP_PENSTOCK_L2_KEYS * sizeof(ngx_str_t));
+    if (keys == NULL) {
+        return NGX_ERROR;
+    }
+
+    keys[0] = ctx->zone->redis_key;
+
+    if (ngx_http_penstock_av_l2_record_key(ctx, &keys[1]) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    n = ngx_http_penstock_av_l2_tags(ctx, &keys[2]);
+    if (n == 0) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_penstock_av_l2_lost(ctx->zone);
+
+    ngx_memzero(&ctx->call, sizeof(ngx_http_penstock_redis_call_t));
+
+    ctx->call.handler = handler;
+    ctx->call.data = ctx;
+    ctx->call.pool = ctx->request->pool;
+
+    return ngx_http_penstock_redis_eval(ctx->zone->redis, &ctx->call,
+                                        &ngx_http_penstock_av_look_script,
+                                        n + 1, n + 1, keys);
+}
+
+
+/*
+ * The keys of all tags of the request and of the record that we have, from
+ * keys[0] on; returns how many, plus one.  0: no memory.
+ */
+
+static ngx_uint_t
+ngx_http_penstock_av_l2_tags(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *keys)
+{
+    ps_tag_t     tag;
+    ps_tags_t   *tags;
+    ngx_uint_t   i, n;
+    const char  *p;
+
+    n = 0;
+    tags = ctx->tags;
+
+    for (i = 0; i < tags->n; i++) {
+        if (ngx_http_penstock_av_l2_tag_key(ctx->zone, ctx->request->pool,
+                                            &tags->tag[i], &keys[n++])
+            != NGX_OK)
+        {
+            return 0;
+        }
+    }
+
+    if (ctx->have) {
+        p = ctx->record.tags;
+
+        for (i = 0; i < ctx->record.ntags; i++) {
+            ps_record_tag(&p, &tag);
+
+            if (ngx_http_penstock_av_l2_tag_key(ctx->zone, ctx->request->pool,
+                                                &tag, &keys[n++])
+                != NGX_OK)
+            {
+                return 0;
+            }
+        }
+    }
+
+    return n + 1;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_l2_tag_key(ngx_http_penstock_av_zone_t *zone,
+    ngx_pool_t *pool, ps_tag_t *tag, ngx_str_t *key)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(pool, zone->redis_key.len + 3 + tag->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    key->data = p;
+
+    p = ngx_cpymem(p, zone->redis_key.data, zone->redis_key.len);
+    p = ngx_cpymem(p, ":t:", 3);
+    p = ngx_cpymem(p, tag->name, tag->len);
+
+    key->len = p - key->data;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_l2_record_key(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_str_t *key)
+{
+    u_char                       *p;
+    ngx_http_penstock_av_zone_t  *zone;
+
+    zone = ctx->zone;
+
+    p = ngx_pnalloc(ctx->request->pool, zone->redis_key.len + 3
+                                        + 2 * NGX_HTTP_PENSTOCK_KEY_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    key->data = p;
+
+    p = ngx_cpymem(p, zone->redis_key.data, zone->redis_key.len);
+    p = ngx_cpymem(p, ":r:", 3);
+    p = ngx_hex_dump(p, ctx->key, NGX_HTTP_PENSTOCK_KEY_LEN);
+
+    key->len = p - key->data;
+
+    return NGX_OK;
+}
+
+
+/*
+ * Reads the answer of a look: the clock, whether our own record stands, and
+ * Redis's record in raw where that stands (raw->len == 0: none).  NGX_AGAIN:
+ * that record has more tags than were asked for, look again.
+ */
+
+ngx_int_t
+ngx_http_penstock_av_l2_reply(ngx_http_penstock_av_ctx_t *ctx,
+    redisReply *reply, ngx_str_t *raw)
+{
+    u_char       *p;
+    uint64_t      clock, newest;
+    ps_tag_t      tag;
+    ps_record_t   record;
+    ngx_uint_t    i, known;
+    redisReply   *bulk;
+    const char   *tags;
+
+    ngx_str_null(raw);
+
+    if (ctx->call.status != NGX_HTTP_PENSTOCK_REDIS_OK
+        || reply->type != REDIS_REPLY_ARRAY || reply->elements != 3)
+    {
+        return NGX_OK;
+    }
+
+    clock = ngx_http_penstock_av_l2_number(reply->element[0]);
+    newest = ngx_http_penstock_av_l2_number(reply->element[1]);
+
+    if (clock == 0 || newest == 0) {
+        return NGX_OK;
+    }
+
+    ctx->looked = 1;
+    ctx->clock = clock;
+
+    if (ctx->have && newest >= ctx->record.clock) {
+        ctx->valid = 0;
+    }
+
+    bulk = reply->element[2];
+
+    if (bulk->type != REDIS_REPLY_STRING
+        || (size_t) bulk->len > 2 * ctx->conf->max_size
+        || ps_record_parse(&record, bulk->str, bulk->len) != 0
+        || newest >= record.clock || record.clock >= clock)
+    {
+        return NGX_OK;
+    }
+
+    p = ngx_palloc(ctx->request->pool, bulk->len);
+    if (p == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_memcpy(p, bulk->str, bulk->len);
+    (void) ps_record_parse(&record, (char *) p, bulk->len);
+
+    /* "newest" speaks only of the tags that were asked for */
+
+    known = ctx->tags->n;
+    tags = record.tags;
+
+    for (i = 0; i < record.ntags; i++) {
+        ps_record_tag(&tags, &tag);
+
+        if (ps_tag_hash(tag.name, tag.len) != tag.hash) {
+            return NGX_OK;
+        }
+
+        ps_tags_add(ctx->tags, tag.name, tag.len);
+    }
+
+    if (ctx->tags->overflow) {
+        return NGX_OK;
+    }
+
+    if (ctx->tags->n != known) {
+        return NGX_AGAIN;
+    }
+
+    raw->data = p;
+    raw->len = bulk->len;
+
+    return NGX_OK;
+}
+
+
+static uint64_t
+ngx_http_penstock_av_l2_number(redisReply *reply)
+{
+    size_t    i;
+    uint64_t  n;
+
+    if (reply->type != REDIS_REPLY_STRING || reply->len > 18) {
+        return 0;
+    }
+
+    n = 0;
+
+    for (i = 0; i < (size_t) reply->len; i++) {
+        if (reply->str[i] < '0' || reply->str[i] > '9') {
+            return 0;
+        }
+
+        n = n * 10 + (reply->str[i] - '0');
+    }
+
+    return n;
+}
+
+
+void
+ngx_http_penstock_av_l2_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
+{
+    u_char       buf[NGX_INT64_LEN];
+    uint64_t     ttl, end, now;
+    ngx_str_t    argv[5];
+    ps_record_t  record;
+
+    if (ctx->zone->redis == NULL || ctx->clock == 0
+        || ps_record_parse(&record, (char *) raw->data, raw->len) != 0)
+    {
+        return;
+    }
+
+    now = ngx_http_penstock_av_now();
+    end = record.created + record.fresh
+          + ngx_max(record.while_revalidate, record.if_error);
+
+    if (end <= now) {
+        return;
+    }
+
+    ttl = ngx_min(end - now, NGX_HTTP_PENSTOCK_MAX_TTL);
+
+    ngx_str_set(&argv[0], "SET");
+
+    if (ngx_http_penstock_av_l2_record_key(ctx, &argv[1]) != NGX_OK) {
+        return;
+    }
+
+    argv[2] = *raw;
+    ngx_str_set(&argv[3], "PX");
+
+    argv[4].data = buf;
+    argv[4].len = ngx_sprintf(buf, "%uL", ttl) - buf;
+
+    (void) ngx_http_penstock_redis_send(ctx->zone->redis, NULL, 5, argv, 1);
+}
+
+
+/*
+ * The call of an invalidation outlives the request that made it: if Redis
+ * does not confirm it, other hosts must not trust what they hold, so the
+ * whole zone is invalidated as soon as Redis is back.
+ */
+
+void
+ngx_http_penstock_av_l2_bump(ngx_http_penstock_av_zone_t *zone,
+    ps_tags_t *tags, ngx_http_penstock_av_waiter_t *waiter, ngx_pool_t *pool)
+{
+    ngx_str_t                    *argv;
+    ngx_uint_t                    i, n;
+    ngx_pool_cleanup_t           *cln;
+    ngx_http_penstock_av_bump_t  *bump;
+
+    if (zone->redis == NULL) {
+        return;
+    }
+
+    n = tags ? tags->n : 0;
+    cln = NULL;
+
+    argv = ngx_palloc(pool, (n + 2) * sizeof(ngx_str_t));
+    bump = ngx_calloc(sizeof(ngx_http_penstock_av_bump_t), ngx_cycle->log);
+
+    if (argv == NULL || bump == NULL) {
+        goto lost;
+    }
+
+    argv[0] = zone->redis_key;
+
+    for (i = 0; i < n; i++) {
+        if (ngx_http_penstock_av_l2_tag_key(zone, pool, &tags->tag[i],
+                                            &argv[i + 1])
+            != NGX_OK)
+        {
+            goto lost;
+        }
+    }
+
+    ngx_str_set(&argv[n + 1], NGX_HTTP_PENSTOCK_TAG_TTL);
+
+    if (waiter) {
+        cln = ngx_pool_cleanup_add(pool, 0);
+        if (cln == NULL) {
+            goto lost;
+        }
+    }
+
+    bump->zone = zone;
+    bump->call.handler = ngx_http_penstock_av_l2_bumped;
+    bump->call.data = bump;
+
+    if (ngx_http_penstock_redis_eval(zone->redis, &bump->call,
+                                     &ngx_http_penstock_av_bump_script,
+                                     n + 1, n + 2, argv)
+        != NGX_OK)
+    {
+        goto lost;
+    }
+
+    if (waiter) {
+        bump->waiter = waiter;
+        waiter->bump = bump;
+
+        cln->handler = ngx_http_penstock_av_l2_waiter_gone;
+        cln->data = waiter;
+    }
+
+    return;
+
+lost:
+
+    if (bump) {
+        ngx_free(bump);
+    }
+
+    ngx_http_penstock_av_tag_table(zone)->lost = 1;
+}
+
+
+static void
+ngx_http_penstock_av_l2_bumped(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    ngx_http_penstock_av_bump_t  *bump = call->data;
+
+    if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK) {
+        ngx_http_penstock_av_tag_table(bump->zone)->lost = 1;
+    }
+
+    if (bump->waiter) {
+        bump->waiter->bump = NULL;
+        ngx_http_penstock_wake(bump->waiter->request);
+    }
+
+    ngx_free(bump);
+}
+
+
+static void
+ngx_http_penstock_av_l2_waiter_gone(void *data)
+{
+    ngx_http_penstock_av_waiter_t  *waiter = data;
+
+    ngx_http_penstock_av_bump_t    *bump;
+
+    bump = waiter->bump;
+
+    if (bump) {
+        bump->waiter = NULL;
+    }
+}
+
+
+/* makes up for invalidations that Redis did not get */
+
+static void
+ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone)
+{
+    ngx_pool_t                     *pool;
+    ngx_http_penstock_tag_table_t  *table;
+
+    table = ngx_http_penstock_av_tag_table(zone);
+
+    if (!table->lost || !ngx_http_penstock_redis_up(zone->redis)
+        || !ngx_atomic_cmp_set(&table->lost, 1, 0))
+    {
+        return;
+    }
+
+    pool = ngx_create_pool(256, ngx_cycle->log);
+    if (pool == NULL) {
+        table->lost = 1;
+        return;
+    }
+
+    /* it says "lost" again when this fails too */
+
+    ngx_http_penstock_av_l2_bump(zone, NULL, NULL, pool);
+
+    ngx_destroy_pool(pool);
+}

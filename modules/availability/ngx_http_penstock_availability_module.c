@@ -1,0 +1,667 @@
+
+/*
+ * Availability: answers reads from shared memory and Redis, so that the
+ * upstream sees one of many.
+ */
+
+#include "ngx_http_penstock_availability.h"
+
+
+static ngx_int_t ngx_http_penstock_av_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_av_resume(ngx_http_penstock_av_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_verdict_e verdict);
+static ngx_int_t ngx_http_penstock_av_filled(ngx_http_penstock_av_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_av_use(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_status_e status);
+static ngx_int_t ngx_http_penstock_av_give_up(
+    ngx_http_penstock_av_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_av_decline(
+    ngx_http_penstock_av_ctx_t *ctx, ngx_http_penstock_av_status_e status);
+static ngx_http_penstock_av_ctx_t *ngx_http_penstock_av_make_ctx(
+    ngx_http_request_t *r, ngx_http_penstock_av_loc_conf_t *alcf);
+static void ngx_http_penstock_av_cleanup(void *data);
+static ngx_int_t ngx_http_penstock_av_log_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_penstock_av_status_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+static ngx_int_t ngx_http_penstock_av_add_variables(ngx_conf_t *cf);
+static ngx_int_t ngx_http_penstock_av_init(ngx_conf_t *cf);
+
+
+static ngx_command_t  ngx_http_penstock_av_commands[] = {
+
+    { ngx_string("availability_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE12,
+      ngx_http_penstock_av_zone_directive,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("availability_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_penstock_av_cache_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("availability_cache_key"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_penstock_av_loc_conf_t, key),
+      NULL },
+
+    { ngx_string("availability_cache_valid"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_penstock_av_valid_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("availability_cache_stale"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_penstock_av_stale_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("availability_cache_lock"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123,
+      ngx_http_penstock_av_lock_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("availability_cache_bypass"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_set_predicate_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_penstock_av_loc_conf_t, bypass),
+      NULL },
+
+    { ngx_string("availability_cache_max_size"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_penstock_av_loc_conf_t, max_size),
+      NULL },
+
+    { ngx_string("availability_cache_tag"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_penstock_av_tag_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("availability_invalidate"),
+      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_CONF_2MORE,
+      ngx_http_penstock_av_invalidate_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("availability_purge"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_penstock_av_purge_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_penstock_availability_module_ctx = {
+    ngx_http_penstock_av_add_variables,    /* preconfiguration */
+    ngx_http_penstock_av_init,             /* postconfiguration */
+
+    ngx_http_penstock_av_create_main_conf, /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_penstock_av_create_loc_conf,  /* create location configuration */
+    ngx_http_penstock_av_merge_loc_conf    /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_penstock_availability_module = {
+    NGX_MODULE_V1,
+    &ngx_http_penstock_availability_module_ctx,    /* module context */
+    ngx_http_penstock_av_commands,         /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_str_t  ngx_http_penstock_av_variable =
+    ngx_string("availability_cache_status");
+
+
+/* in the order of ngx_http_penstock_av_status_e */
+
+static struct {
+    ngx_str_t    name;                   /* of the variable */
+    const char  *label;                  /* of the counter */
+} ngx_http_penstock_av_names[] = {
+    { ngx_string("HIT"), "hit" },
+    { ngx_string("HIT"), "redis_hit" },
+    { ngx_string("STALE"), "stale" },
+    { ngx_string("UPDATING"), "updating" },
+    { ngx_string("MISS"), "miss" },
+    { ngx_string("EXPIRED"), "expired" },
+    { ngx_string("COLLAPSED"), "collapsed" },
+    { ngx_string("PASS"), "pass" },
+    { ngx_string("BYPASS"), "bypass" },
+    { ngx_string("ERROR"), "error" }
+};
+
+
+const char *
+ngx_http_penstock_av_label(ngx_http_penstock_av_status_e status)
+{
+    return ngx_http_penstock_av_names[status].label;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_handler(ngx_http_request_t *r)
+{
+    ngx_http_penstock_av_ctx_t       *ctx;
+    ngx_http_penstock_av_loc_conf_t  *alcf;
+
+    if (r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    alcf = ngx_http_get_module_loc_conf(r,
+                                       ngx_http_penstock_availability_module);
+
+    if (!alcf->enabled) {
+        return NGX_DECLINED;
+    }
+
+    if (alcf->purge_zone) {
+        if (r->method != NGX_HTTP_POST) {
+            return NGX_HTTP_NOT_ALLOWED;
+        }
+
+        return ngx_http_penstock_av_write(r, alcf);
+    }
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+
+        if (alcf->invalidate_zone
+            && !(r->method & (NGX_HTTP_OPTIONS|NGX_HTTP_TRACE)))
+        {
+            return ngx_http_penstock_av_write(r, alcf);
+        }
+
+        return NGX_DECLINED;
+    }
+
+    if (alcf->zone == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_penstock_availability_module);
+
+    if (ctx) {
+        return ngx_http_penstock_av_resume(ctx);
+    }
+
+    ctx = ngx_http_penstock_av_make_ctx(r, alcf);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_penstock_av_begin(ctx);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_str_t            key;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    switch (ngx_http_test_predicates(r, ctx->conf->bypass)) {
+
+    case NGX_ERROR:
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+    case NGX_DECLINED:
+        return ngx_http_penstock_av_decline(ctx, NGX_HTTP_PENSTOCK_AV_BYPASS);
+
+    default:
+        break;
+    }
+
+    if (ngx_http_complex_value(r, ctx->conf->key, &key) != NGX_OK
+        || ngx_http_penstock_sha256(&key, 1, ctx->key) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_penstock_av_follow(ctx, ngx_http_penstock_av_lookup(ctx));
+}
+
+
+/* called again, perhaps for no reason: a function of the state */
+
+static ngx_int_t
+ngx_http_penstock_av_resume(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    switch (ctx->state) {
+
+    case NGX_HTTP_PENSTOCK_AV_FOLLOW:
+
+        if (ngx_http_penstock_timed_out(r)) {
+            ngx_http_penstock_av_leave(ctx);
+            ctx->fail_status = NGX_HTTP_GATEWAY_TIME_OUT;
+            return ngx_http_penstock_av_give_up(ctx);
+        }
+
+        return ngx_http_penstock_av_follow(ctx,
+                                           ngx_http_penstock_av_lookup(ctx));
+
+    case NGX_HTTP_PENSTOCK_AV_LOOK:
+    case NGX_HTTP_PENSTOCK_AV_FILL:
+
+        rc = ngx_http_penstock_av_fill_resume(ctx);
+
+        if (rc == NGX_AGAIN) {
+            return ngx_http_penstock_park(r, 0, 0);
+        }
+
+        if (rc != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_penstock_av_filled(ctx);
+
+    default:
+        return NGX_DECLINED;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_verdict_e verdict)
+{
+    ngx_msec_t           left;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    if (verdict != NGX_HTTP_PENSTOCK_AV_WAIT) {
+        ngx_http_penstock_av_leave(ctx);
+    }
+
+    switch (verdict) {
+
+    case NGX_HTTP_PENSTOCK_AV_USE:
+        return ngx_http_penstock_av_use(ctx, ctx->collapsed
+                                             ? NGX_HTTP_PENSTOCK_AV_COLLAPSED
+                                             : NGX_HTTP_PENSTOCK_AV_HIT);
+
+    case NGX_HTTP_PENSTOCK_AV_USE_AND_FILL:
+
+        ctx->background = 1;
+        (void) ngx_http_penstock_av_fill_start(ctx);
+
+        return ngx_http_penstock_av_use(ctx, NGX_HTTP_PENSTOCK_AV_UPDATING);
+
+    case NGX_HTTP_PENSTOCK_AV_LEAD:
+
+        if (ngx_http_penstock_av_fill_start(ctx) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_penstock_park(r, 0, 0);
+
+    case NGX_HTTP_PENSTOCK_AV_WAIT:
+
+        if (ctx->state != NGX_HTTP_PENSTOCK_AV_FOLLOW) {
+            ctx->state = NGX_HTTP_PENSTOCK_AV_FOLLOW;
+            ctx->deadline = ngx_current_msec + ctx->conf->lock_timeout;
+        }
+
+        ngx_http_penstock_av_wait(ctx);
+
+        left = ctx->deadline - ngx_current_msec;
+
+        if ((ngx_msec_int_t) left <= 0) {
+            left = 1;
+        }
+
+        return ngx_http_penstock_park(r, left, 1);
+
+    case NGX_HTTP_PENSTOCK_AV_FAIL:
+        return ngx_http_penstock_av_give_up(ctx);
+
+    default: /* NGX_HTTP_PENSTOCK_AV_GO */
+        return ngx_http_penstock_av_decline(ctx, NGX_HTTP_PENSTOCK_AV_PASS);
+    }
+}
+
+
+/* the leader's answer */
+
+static ngx_int_t
+ngx_http_penstock_av_filled(ngx_http_penstock_av_ctx_t *ctx)
+{
+    if (ctx->background) {
+        return ngx_http_penstock_av_use(ctx, NGX_HTTP_PENSTOCK_AV_UPDATING);
+    }
+
+    if (ctx->final) {
+        return ngx_http_penstock_av_use(ctx, ctx->from_l2
+                                             ? NGX_HTTP_PENSTOCK_AV_L2_HIT
+                                             : NGX_HTTP_PENSTOCK_AV_HIT);
+    }
+
+    if (ctx->exchange.too_large) {
+        return ngx_http_penstock_av_decline(ctx, NGX_HTTP_PENSTOCK_AV_PASS);
+    }
+
+    if (ctx->fail_status) {
+        return ngx_http_penstock_av_give_up(ctx);
+    }
+
+    ctx->state = NGX_HTTP_PENSTOCK_AV_DONE;
+    ctx->status = ctx->have ? NGX_HTTP_PENSTOCK_AV_EXPIRED
+                            : NGX_HTTP_PENSTOCK_AV_MISS;
+
+    return ngx_http_penstock_av_answer_exchange(ctx);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_use(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_status_e status)
+{
+    if (status == NGX_HTTP_PENSTOCK_AV_HIT
+        && ngx_http_penstock_av_now()
+           >= ctx->record.created + ctx->record.fresh)
+    {
+        status = NGX_HTTP_PENSTOCK_AV_UPDATING;
+    }
+
+    ctx->status = status;
+
+    /* a background look or fill goes on with its own state */
+
+    if (!ctx->background) {
+        ctx->state = NGX_HTTP_PENSTOCK_AV_DONE;
+    }
+
+    return ngx_http_penstock_av_answer(ctx);
+}
+
+
+/* the upstream can't be read: stale where that is allowed, else a problem */
+
+static ngx_int_t
+ngx_http_penstock_av_give_up(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ctx->state = NGX_HTTP_PENSTOCK_AV_DONE;
+
+    if (ctx->have
+        && ngx_http_penstock_av_now()
+           < ctx->record.created + ctx->record.fresh + ctx->record.if_error)
+    {
+        ctx->status = NGX_HTTP_PENSTOCK_AV_STALE;
+        return ngx_http_penstock_av_answer(ctx);
+    }
+
+    return ngx_http_penstock_av_answer_failure(ctx);
+}
+
+
+/* to proxy_pass; the phase goes on behind us */
+
+static ngx_int_t
+ngx_http_penstock_av_decline(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_status_e status)
+{
+    ctx->state = NGX_HTTP_PENSTOCK_AV_DONE;
+    ctx->status = status;
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_http_penstock_av_ctx_t *
+ngx_http_penstock_av_make_ctx(ngx_http_request_t *r,
+    ngx_http_penstock_av_loc_conf_t *alcf)
+{
+    ngx_pool_cleanup_t          *cln;
+    ngx_http_penstock_av_ctx_t  *ctx;
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_penstock_av_ctx_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ctx = cln->data;
+    ngx_memzero(ctx, sizeof(ngx_http_penstock_av_ctx_t));
+
+    ctx->request = r;
+    ctx->conf = alcf;
+    ctx->zone = alcf->zone;
+    ctx->status = NGX_HTTP_PENSTOCK_AV_NONE;
+
+    if (ngx_http_penstock_set_state(r, NGX_HTTP_PENSTOCK_AVAILABILITY, ctx)
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    cln->handler = ngx_http_penstock_av_cleanup;
+
+    ngx_http_set_ctx(r, ctx, ngx_http_penstock_availability_module);
+
+    return ctx;
+}
+
+
+static void
+ngx_http_penstock_av_cleanup(void *data)
+{
+    ngx_http_penstock_av_ctx_t  *ctx = data;
+
+    ngx_http_penstock_av_leave(ctx);
+
+    if (ctx->event.posted) {
+        ngx_delete_posted_event(&ctx->event);
+    }
+
+    /* terminated in the middle: a follower takes over */
+
+    ngx_http_penstock_av_release(ctx);
+}
+
+
+ps_tags_t *
+ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx)
+{
+    size_t                       n;
+    u_char                      *buf;
+    ngx_str_t                    value;
+    ngx_uint_t                   i;
+    ngx_http_request_t          *r;
+    ngx_http_penstock_av_tag_t  *tag;
+
+    if (ctx->tags) {
+        return ctx->tags;
+    }
+
+    r = ctx->request;
+
+    ctx->tags = ngx_palloc(r->pool, sizeof(ps_tags_t));
+    if (ctx->tags == NULL) {
+        return NULL;
+    }
+
+    ctx->tags->n = 0;
+    ctx->tags->overflow = 0;
+
+    if (ctx->conf->tags == NULL) {
+        return ctx->tags;
+    }
+
+    tag = ctx->conf->tags->elts;
+
+    for (i = 0; i < ctx->conf->tags->nelts; i++) {
+
+        if (tag[i].arg.len == 0) {
+            if (ngx_http_complex_value(r, &tag[i].value, &value) != NGX_OK) {
+                ctx->tags = NULL;
+                return NULL;
+            }
+
+            ps_tags_list(ctx->tags, (char *) value.data, value.len);
+            continue;
+        }
+
+        n = r->args.len;
+
+        buf = ngx_pnalloc(r->pool, n + 1);
+        if (buf == NULL) {
+            ctx->tags = NULL;
+            return NULL;
+        }
+
+        (void) ps_tags_query(ctx->tags, (char *) r->args.data, n,
+                             (char *) tag[i].arg.data, tag[i].arg.len,
+                             (char *) buf);
+    }
+
+    return ctx->tags;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_log_handler(ngx_http_request_t *r)
+{
+    ngx_http_penstock_av_ctx_t  *ctx;
+
+    ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_AVAILABILITY);
+
+    if (ctx && r == r->main && ctx->status != NGX_HTTP_PENSTOCK_AV_NONE) {
+        ngx_http_penstock_count(ctx->zone->requests[ctx->status], 1);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_status_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t                   *name;
+    ngx_http_penstock_av_ctx_t  *ctx;
+
+    ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_AVAILABILITY);
+
+    if (ctx == NULL || ctx->status == NGX_HTTP_PENSTOCK_AV_NONE) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    name = &ngx_http_penstock_av_names[ctx->status].name;
+
+    v->data = name->data;
+    v->len = name->len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var;
+
+    var = ngx_http_add_variable(cf, &ngx_http_penstock_av_variable,
+                                NGX_HTTP_VAR_NOCACHEABLE);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    var->get_handler = ngx_http_penstock_av_status_variable;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_init(ngx_conf_t *cf)
+{
+    ngx_uint_t                          i;
+    ngx_http_handler_pt                *h;
+    ngx_http_core_main_conf_t          *cmcf;
+    ngx_http_penstock_av_zone_t       **zone;
+    ngx_http_penstock_av_main_conf_t   *amcf;
+
+    amcf = ngx_http_conf_get_module_main_conf(cf,
+                                       ngx_http_penstock_availability_module);
+
+    if (amcf->zones.nelts == 0) {
+        return NGX_OK;
+    }
+
+    zone = amcf->zones.elts;
+
+    for (i = 0; i < amcf->zones.nelts; i++) {
+        if (zone[i]->dict == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "there is no zone \"%V\", define it by "
+                          "\"availability_zone %V:SIZE\" in %s:%ui",
+                          &zone[i]->name, &zone[i]->name, zone[i]->file,
+                          zone[i]->line);
+            return NGX_ERROR;
+        }
+    }
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_penstock_av_handler;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_LOG_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_penstock_av_log_handler;
+
+    return NGX_OK;
+}

@@ -1,0 +1,658 @@
+
+/*
+ * L1: records in shared memory, who fills which key, and local invalidation.
+ *
+ * A hit takes the lock once, for a copy.  Everything that is decided from
+ * the copy is decided without the lock; only becoming the leader of a key
+ * takes it again, and looks whether the entry is still the one that was
+ * copied.
+ */
+
+#include "ngx_http_penstock_availability.h"
+
+
+#define NGX_HTTP_PENSTOCK_AV_LOOKS  4
+
+
+static ngx_http_penstock_av_verdict_e ngx_http_penstock_av_look(
+    ngx_http_penstock_av_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_entry_t *entry);
+static ngx_uint_t ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_entry_t *entry);
+static ngx_http_penstock_av_verdict_e ngx_http_penstock_av_elect(
+    ngx_http_penstock_av_ctx_t *ctx, ngx_http_penstock_av_entry_t *seen,
+    ngx_uint_t stale);
+static ngx_uint_t ngx_http_penstock_av_filler_stands(
+    ngx_http_penstock_av_ctx_t *ctx, ngx_http_penstock_av_entry_t *e);
+static ngx_http_penstock_av_entry_t *ngx_http_penstock_av_entry(
+    ngx_http_penstock_av_ctx_t *ctx);
+static void ngx_http_penstock_av_finish(ngx_http_penstock_av_ctx_t *ctx);
+
+
+uint64_t
+ngx_http_penstock_av_now(void)
+{
+    ngx_time_t  *tp;
+
+    tp = ngx_timeofday();
+
+    return (uint64_t) tp->sec * 1000 + tp->msec;
+}
+
+
+ngx_http_penstock_tag_table_t *
+ngx_http_penstock_av_tag_table(ngx_http_penstock_av_zone_t *zone)
+{
+    return ngx_http_penstock_zone_data(zone->tags);
+}
+
+
+ngx_http_penstock_av_verdict_e
+ngx_http_penstock_av_lookup(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_uint_t                      i;
+    ngx_http_penstock_av_verdict_e  verdict;
+
+    for (i = 0; i < NGX_HTTP_PENSTOCK_AV_LOOKS; i++) {
+
+        verdict = ngx_http_penstock_av_look(ctx);
+
+        if (verdict != NGX_HTTP_PENSTOCK_AV_AGAIN) {
+            return verdict;
+        }
+    }
+
+    /* it changes faster than we can look */
+
+    return NGX_HTTP_PENSTOCK_AV_GO;
+}
+
+
+static ngx_http_penstock_av_verdict_e
+ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
+{
+    uint64_t                        now;
+    ngx_uint_t                      stale, trusted;
+    ngx_http_penstock_av_entry_t    entry;
+    ngx_http_penstock_av_verdict_e  verdict;
+
+    if (ngx_http_penstock_av_copy(ctx, &entry) != NGX_OK) {
+        return NGX_HTTP_PENSTOCK_AV_GO;
+    }
+
+    /* the fill that we waited for serves us even where it is void by now:
+       our request is older than the invalidation */
+
+    if (ctx->state == NGX_HTTP_PENSTOCK_AV_FOLLOW) {
+
+        if (ctx->have && entry.made_by == ctx->fill) {
+            ctx->collapsed = 1;
+            ctx->valid = 1;
+            return NGX_HTTP_PENSTOCK_AV_USE;
+        }
+
+        if (entry.failed == ctx->fill) {
+            ctx->fail_status = entry.failed_status;
+            (void) ngx_http_penstock_av_check(ctx, &entry);
+            return NGX_HTTP_PENSTOCK_AV_FAIL;
+        }
+    }
+
+    now = ngx_http_penstock_av_now();
+
+    if (entry.pass_until > now) {
+        return NGX_HTTP_PENSTOCK_AV_GO;
+    }
+
+    stale = 0;
+
+    if (ngx_http_penstock_av_check(ctx, &entry)) {
+
+        trusted = ctx->zone->redis == NULL
+                  || now - entry.checked <= NGX_HTTP_PENSTOCK_TRUST;
+
+        if (now < entry.fresh_until && trusted) {
+
+            if (ctx->zone->redis == NULL
+                || now - entry.checked <= NGX_HTTP_PENSTOCK_TRUST / 2
+                || entry.filler)
+            {
+                return NGX_HTTP_PENSTOCK_AV_USE;
+            }
+
+            /* one request confirms it before the trust ends */
+
+            verdict = ngx_http_penstock_av_elect(ctx, &entry, 1);
+
+            return verdict == NGX_HTTP_PENSTOCK_AV_USE_AND_FILL
+                   ? NGX_HTTP_PENSTOCK_AV_LEAD : verdict;
+        }
+
+        stale = trusted && now < entry.stale_until;
+    }
+
+    return ngx_http_penstock_av_elect(ctx, &entry, stale);
+}
+
+
+/* the entry as it is, and its record into ctx */
+
+static ngx_int_t
+ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_entry_t *entry)
+{
+    u_char                         *p;
+    ngx_http_penstock_dict_t       *dict;
+    ngx_http_penstock_av_entry_t   *e;
+    ngx_http_penstock_dict_node_t  *node;
+
+    p = NULL;
+    ctx->have = 0;
+    ctx->valid = 0;
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    ngx_http_penstock_dict_lock(dict);
+
+    node = ngx_http_penstock_dict_find(dict, ctx->key);
+
+    if (node == NULL) {
+        ngx_http_penstock_dict_unlock(dict);
+        ngx_memzero(entry, sizeof(ngx_http_penstock_av_entry_t));
+        return NGX_OK;
+    }
+
+    e = (ngx_http_penstock_av_entry_t *) node->data;
+    *entry = *e;
+
+    if (e->record_size) {
+        p = ngx_palloc(ctx->request->pool, e->record_size);
+        if (p) {
+            ngx_memcpy(p, (u_char *) e + sizeof(ngx_http_penstock_av_entry_t),
+                       e->record_size);
+        }
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    if (entry->record_size == 0) {
+        return NGX_OK;
+    }
+
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->raw.data = p;
+    ctx->raw.len = entry->record_size;
+
+    ctx->have = (ps_record_parse(&ctx->record, (char *) p,
+                                 entry->record_size) == 0);
+
+    return NGX_OK;
+}
+
+
+/* whether the record in ctx is there and no invalidation came after it */
+
+static ngx_uint_t
+ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_entry_t *entry)
+{
+    uint64_t                        gen;
+    ngx_http_penstock_dict_t       *dict;
+    ngx_http_penstock_av_entry_t   *e;
+    ngx_http_penstock_dict_node_t  *node;
+    ngx_http_penstock_tag_table_t  *table;
+
+    if (!ctx->have) {
+        return 0;
+    }
+
+    table = ngx_http_penstock_av_tag_table(ctx->zone);
+    gen = table->gen;
+
+    if (entry->checked_gen == gen) {
+        ctx->valid = 1;
+        return 1;
+    }
+
+    ngx_memory_barrier();
+
+    if (ngx_http_penstock_av_void(table, &ctx->record, entry->seq)) {
+        return 0;
+    }
+
+    ctx->valid = 1;
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    ngx_http_penstock_dict_lock(dict);
+
+    node = ngx_http_penstock_dict_find(dict, ctx->key);
+
+    if (node) {
+        e = (ngx_http_penstock_av_entry_t *) node->data;
+
+        if (e->made_by == entry->made_by && e->checked_gen < gen) {
+            e->checked_gen = gen;
+        }
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    return 1;
+}
+
+
+ngx_uint_t
+ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
+    ps_record_t *record, uint64_t seq)
+{
+    ps_tag_t     tag;
+    ngx_uint_t   i;
+    const char  *p;
+
+    if (table->all > seq) {
+        return 1;
+    }
+
+    p = record->tags;
+
+    for (i = 0; i < record->ntags; i++) {
+        ps_record_tag(&p, &tag);
+
+        if (table->bucket[tag.hash % NGX_HTTP_PENSTOCK_BUCKETS] > seq) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_http_penstock_av_verdict_e
+ngx_http_penstock_av_elect(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_entry_t *seen, ngx_uint_t stale)
+{
+    ngx_uint_t                      stands;
+    ngx_http_penstock_dict_t       *dict;
+    ngx_http_penstock_av_entry_t   *e;
+    ngx_http_penstock_tag_table_t  *table;
+
+    table = ngx_http_penstock_av_tag_table(ctx->zone);
+
+    /* the arguments are read before the lock is taken */
+
+    if (ngx_http_penstock_av_tags(ctx) == NULL) {
+        return NGX_HTTP_PENSTOCK_AV_GO;
+    }
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    ngx_http_penstock_dict_lock(dict);
+
+    e = ngx_http_penstock_av_entry(ctx);
+
+    if (e == NULL) {
+        ngx_http_penstock_dict_unlock(dict);
+        return NGX_HTTP_PENSTOCK_AV_GO;
+    }
+
+    stands = ngx_http_penstock_av_filler_stands(ctx, e);
+
+    if (stands && ctx->conf->lock) {
+        ctx->fill = e->filler;
+        ngx_http_penstock_dict_unlock(dict);
+
+        return stale ? NGX_HTTP_PENSTOCK_AV_USE : NGX_HTTP_PENSTOCK_AV_WAIT;
+    }
+
+    if (e->made_by != seen->made_by && e->record_size) {
+
+        ngx_http_penstock_dict_unlock(dict);
+
+        return NGX_HTTP_PENSTOCK_AV_AGAIN;
+    }
+
+    ctx->fill = ngx_atomic_fetch_add(&table->fills, 1) + 1;
+    ctx->seq = table->seq;
+    ctx->leads = 1;
+
+    e->filler = ctx->fill;
+    e->filler_seq = ctx->seq;
+    e->filler_gen = table->gen;
+    e->pid = ngx_pid;
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    return stale ? NGX_HTTP_PENSTOCK_AV_USE_AND_FILL
+                 : NGX_HTTP_PENSTOCK_AV_LEAD;
+}
+
+
+/*
+ * Whether there is a fill that we may join: its worker lives, and nothing
+ * that we ask for was invalidated after it began, or we would be told what
+ * we have just changed.  Called under the lock.
+ */
+
+static ngx_uint_t
+ngx_http_penstock_av_filler_stands(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_entry_t *e)
+{
+    ngx_uint_t                      i;
+    ngx_http_penstock_tag_table_t  *table;
+
+    if (e->filler == 0) {
+        return 0;
+    }
+
+    /* only a request that has waited makes the system call */
+
+    if (ctx->state == NGX_HTTP_PENSTOCK_AV_FOLLOW && e->pid != ngx_pid
+        && kill(e->pid, 0) == -1 && ngx_errno == NGX_ESRCH)
+    {
+        return 0;
+    }
+
+    /* a follower has joined in time */
+
+    if (ctx->state == NGX_HTTP_PENSTOCK_AV_FOLLOW && ctx->fill == e->filler) {
+        return 1;
+    }
+
+    table = ngx_http_penstock_av_tag_table(ctx->zone);
+
+    if (table->gen == e->filler_gen) {
+        return 1;
+    }
+
+    if (ctx->tags->n == 0 || ctx->tags->overflow
+        || table->all > e->filler_seq)
+    {
+        return 0;
+    }
+
+    for (i = 0; i < ctx->tags->n; i++) {
+        if (table->bucket[ctx->tags->tag[i].hash % NGX_HTTP_PENSTOCK_BUCKETS]
+            > e->filler_seq)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+/* the key's entry, made where there is none; called under the lock */
+
+static ngx_http_penstock_av_entry_t *
+ngx_http_penstock_av_entry(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_http_penstock_dict_t       *dict;
+    ngx_http_penstock_dict_node_t  *node;
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    node = ngx_http_penstock_dict_find(dict, ctx->key);
+
+    if (node) {
+        return (ngx_http_penstock_av_entry_t *) node->data;
+    }
+
+    node = ngx_http_penstock_dict_insert(dict, ctx->key,
+                                         sizeof(ngx_http_penstock_av_entry_t));
+    if (node == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(node->data, sizeof(ngx_http_penstock_av_entry_t));
+
+    return (ngx_http_penstock_av_entry_t *) node->data;
+}
+
+
+void
+ngx_http_penstock_av_confirm(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_http_penstock_dict_t       *dict;
+    ngx_http_penstock_av_entry_t   *e;
+    ngx_http_penstock_dict_node_t  *node;
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    ngx_http_penstock_dict_lock(dict);
+
+    node = ngx_http_penstock_dict_find(dict, ctx->key);
+
+    if (node) {
+        e = (ngx_http_penstock_av_entry_t *) node->data;
+
+        /* still the record that was compared */
+
+        if (e->filler == ctx->fill) {
+            e->checked = ngx_http_penstock_av_now();
+        }
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+}
+
+
+void
+ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
+{
+    uint64_t                        gen;
+    ngx_uint_t                      void_;
+    ps_record_t                     record;
+    ngx_http_penstock_dict_t       *dict;
+    ngx_http_penstock_av_entry_t    entry, *e;
+    ngx_http_penstock_dict_node_t  *node;
+    ngx_http_penstock_tag_table_t  *table;
+
+    if (ps_record_parse(&record, (char *) raw->data, raw->len) != 0) {
+        ngx_http_penstock_av_release(ctx);
+        return;
+    }
+
+    table = ngx_http_penstock_av_tag_table(ctx->zone);
+
+    gen = table->gen;
+    ngx_memory_barrier();
+
+    /* if so, kept for those who wait for this fill, void for all others */
+
+    void_ = ngx_http_penstock_av_void(table, &record, ctx->seq);
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    ngx_http_penstock_dict_lock(dict);
+
+    ngx_memzero(&entry, sizeof(ngx_http_penstock_av_entry_t));
+
+    node = ngx_http_penstock_dict_find(dict, ctx->key);
+
+    if (node) {
+        entry = *(ngx_http_penstock_av_entry_t *) node->data;
+    }
+
+    if (entry.record_size && entry.made_by > ctx->fill) {
+
+        /* overtaken by a fill that began later */
+
+        ngx_http_penstock_dict_unlock(dict);
+        ngx_http_penstock_av_finish(ctx);
+        return;
+    }
+
+    if (entry.filler == ctx->fill) {
+        entry.filler = 0;
+    }
+
+    entry.made_by = ctx->fill;
+    entry.seq = ctx->seq;
+    entry.checked_gen = void_ ? 0 : gen;
+    entry.checked = ngx_http_penstock_av_now();
+    entry.fresh_until = record.created + record.fresh;
+    entry.stale_until = entry.fresh_until + record.while_revalidate;
+    entry.pass_until = 0;
+    entry.record_size = raw->len;
+
+    node = ngx_http_penstock_dict_insert(dict, ctx->key,
+                                         sizeof(ngx_http_penstock_av_entry_t)
+                                         + raw->len);
+
+    if (node) {
+        e = (ngx_http_penstock_av_entry_t *) node->data;
+
+        *e = entry;
+        ngx_memcpy((u_char *) e + sizeof(ngx_http_penstock_av_entry_t),
+                   raw->data, raw->len);
+
+        ctx->stored = !void_;
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    ngx_http_penstock_av_finish(ctx);
+}
+
+
+void
+ngx_http_penstock_av_pass(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_http_penstock_dict_t      *dict;
+    ngx_http_penstock_av_entry_t  *e;
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    ngx_http_penstock_dict_lock(dict);
+
+    e = ngx_http_penstock_av_entry(ctx);
+
+    if (e) {
+        e->pass_until = ngx_http_penstock_av_now() + NGX_HTTP_PENSTOCK_PASS;
+
+        if (e->filler == ctx->fill) {
+            e->filler = 0;
+        }
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    ngx_http_penstock_av_finish(ctx);
+}
+
+
+void
+ngx_http_penstock_av_failed(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_uint_t status)
+{
+    ngx_http_penstock_dict_t      *dict;
+    ngx_http_penstock_av_entry_t  *e;
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    ngx_http_penstock_dict_lock(dict);
+
+    e = ngx_http_penstock_av_entry(ctx);
+
+    if (e) {
+        e->failed = ctx->fill;
+        e->failed_status = status;
+
+        if (e->filler == ctx->fill) {
+            e->filler = 0;
+        }
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    ngx_http_penstock_av_finish(ctx);
+}
+
+
+void
+ngx_http_penstock_av_release(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_http_penstock_dict_t       *dict;
+    ngx_http_penstock_av_entry_t   *e;
+    ngx_http_penstock_dict_node_t  *node;
+
+    if (!ctx->leads) {
+        return;
+    }
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    ngx_http_penstock_dict_lock(dict);
+
+    node = ngx_http_penstock_dict_find(dict, ctx->key);
+
+    if (node) {
+        e = (ngx_http_penstock_av_entry_t *) node->data;
+
+        if (e->filler == ctx->fill) {
+            e->filler = 0;
+        }
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    ngx_http_penstock_av_finish(ctx);
+}
+
+
+/* the followers of all workers look again */
+
+static void
+ngx_http_penstock_av_finish(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_http_penstock_tag_table_t  *table;
+
+    ctx->leads = 0;
+
+    table = ngx_http_penstock_av_tag_table(ctx->zone);
+
+    (void) ngx_atomic_fetch_add(&table->wake, 1);
+
+    ngx_http_penstock_av_wake(ctx->zone);
+}
+
+
+void
+ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone, ps_tags_t *tags)
+{
+    ngx_uint_t                      i;
+    ngx_atomic_t                   *slot;
+    ngx_atomic_uint_t               n, old;
+    ngx_http_penstock_tag_table_t  *table;
+
+    table = ngx_http_penstock_av_tag_table(zone);
+
+    n = ngx_atomic_fetch_add(&table->seq, 1) + 1;
+
+    for (i = 0; tags == NULL || i < tags->n; i++) {
+
+        slot = tags ? &table->bucket[tags->tag[i].hash
+                                     % NGX_HTTP_PENSTOCK_BUCKETS]
+                    : &table->all;
+
+        /* never back: another bump may have a later number */
+
+        do {
+            old = *slot;
+        } while (old < n && !ngx_atomic_cmp_set(slot, old, n));
+
+        if (tags == NULL) {
+            break;
+        }
+    }
+
+    (void) ngx_atomic_fetch_add(&table->gen, 1);
+
+    ngx_http_penstock_count(zone->invalidations, 1);
+}

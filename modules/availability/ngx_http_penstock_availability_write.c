@@ -1,0 +1,413 @@
+
+/*
+ * Writes that touch what is cached, and purges.
+ *
+ * A write goes through to the upstream once, by an exchange, and what it
+ * touched is invalidated before its client has the answer: the client's next
+ * read is not older than its own write.  When the outcome is unknown (no
+ * answer, a truncated one, 5xx) it may have taken effect, so it invalidates
+ * too.  It is never sent again.
+ */
+
+#include "ngx_http_penstock_availability.h"
+#include "ps_json_pointer.h"
+
+#include <jansson.h>
+
+
+/* a larger body is not looked into: such a write invalidates the zone */
+
+#define NGX_HTTP_PENSTOCK_WRITE_BODY  (1024 * 1024)
+
+
+typedef struct {
+    ngx_http_request_t                *request;
+    ngx_http_penstock_av_zone_t       *zone;
+    ps_tags_t                         *tags;
+    ngx_http_penstock_av_waiter_t      waiter;
+    ngx_http_penstock_exchange_t       exchange;
+    ngx_uint_t                         purged;
+    unsigned                           started:1;
+    unsigned                           purge:1;
+    unsigned                           all:1;
+} ngx_http_penstock_av_write_t;
+
+
+static ngx_http_penstock_av_write_t *ngx_http_penstock_av_write_ctx(
+    ngx_http_request_t *r, ngx_http_penstock_av_zone_t *zone);
+static void ngx_http_penstock_av_write_tags(ngx_http_penstock_av_write_t *w,
+    ngx_http_penstock_av_loc_conf_t *alcf);
+static int ngx_http_penstock_av_write_match(const ps_json_match_t *match,
+    void *data);
+static void ngx_http_penstock_av_write_add(ngx_http_penstock_av_write_t *w,
+    json_t *value);
+static void ngx_http_penstock_av_write_done(ngx_http_penstock_exchange_t *x);
+static void ngx_http_penstock_av_invalidate(ngx_http_penstock_av_write_t *w);
+static ngx_int_t ngx_http_penstock_av_write_answer(
+    ngx_http_penstock_av_write_t *w);
+static ngx_int_t ngx_http_penstock_av_purge_start(
+    ngx_http_penstock_av_write_t *w);
+static ngx_int_t ngx_http_penstock_av_purge_body(
+    ngx_http_penstock_av_write_t *w);
+static ngx_int_t ngx_http_penstock_av_purge_answer(
+    ngx_http_penstock_av_write_t *w);
+
+
+ngx_int_t
+ngx_http_penstock_av_write(ngx_http_request_t *r,
+    ngx_http_penstock_av_loc_conf_t *alcf)
+{
+    ngx_int_t                      rc;
+    ngx_http_penstock_av_write_t  *w;
+    ngx_http_penstock_exchange_t  *x;
+
+    rc = ngx_http_penstock_read_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    w = ngx_http_penstock_av_write_ctx(r, alcf->purge_zone
+                                          ? alcf->purge_zone
+                                          : alcf->invalidate_zone);
+    if (w == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (alcf->purge_zone) {
+        return ngx_http_penstock_av_purge_start(w);
+    }
+
+    x = &w->exchange;
+
+    if (w->started) {
+
+        if (!x->done || w->waiter.bump) {
+            return ngx_http_penstock_park(r, 0, 0);
+        }
+
+        return ngx_http_penstock_av_write_answer(w);
+    }
+
+    w->started = 1;
+
+    ngx_http_penstock_av_write_tags(w, alcf);
+
+    x->host = r;
+    x->handler = ngx_http_penstock_av_write_done;
+    x->data = w;
+    x->max_size = alcf->max_size;
+    x->spool = 1;
+
+    if (ngx_http_penstock_exchange_start(x) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_penstock_park(r, 0, 0);
+}
+
+
+static ngx_http_penstock_av_write_t *
+ngx_http_penstock_av_write_ctx(ngx_http_request_t *r,
+    ngx_http_penstock_av_zone_t *zone)
+{
+    ngx_http_penstock_av_write_t  *w;
+
+    w = ngx_http_get_module_ctx(r, ngx_http_penstock_availability_module);
+    if (w) {
+        return w;
+    }
+
+    w = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_av_write_t));
+    if (w == NULL) {
+        return NULL;
+    }
+
+    w->request = r;
+    w->zone = zone;
+    w->waiter.request = r;
+
+    w->tags = ngx_palloc(r->pool, sizeof(ps_tags_t));
+    if (w->tags == NULL) {
+        return NULL;
+    }
+
+    w->tags->n = 0;
+    w->tags->overflow = 0;
+
+    ngx_http_set_ctx(r, w, ngx_http_penstock_availability_module);
+
+    return w;
+}
+
+
+static void
+ngx_http_penstock_av_write_tags(ngx_http_penstock_av_write_t *w,
+    ngx_http_penstock_av_loc_conf_t *alcf)
+{
+    json_t               *root;
+    ngx_str_t             body;
+    ngx_uint_t            i;
+    ngx_http_request_t   *r;
+    ps_json_pointer_t   **pointer;
+
+    r = w->request;
+
+    root = NULL;
+
+    if (ngx_http_penstock_body(r, NGX_HTTP_PENSTOCK_WRITE_BODY, &body)
+        == NGX_OK)
+    {
+        root = json_loadb((char *) body.data, body.len, 0, NULL);
+    }
+
+    if (root == NULL) {
+
+        /* if the upstream takes it, it may have touched anything */
+
+        w->all = 1;
+        return;
+    }
+
+    pointer = alcf->pointers->elts;
+
+    for (i = 0; i < alcf->pointers->nelts; i++) {
+        if (ps_json_pointer_eval(pointer[i], root, PS_TAGS_MAX,
+                                 ngx_http_penstock_av_write_match, w)
+            == PS_JSON_POINTER_MORE)
+        {
+            w->all = 1;
+        }
+    }
+
+    json_decref(root);
+
+    if (w->tags->overflow) {
+        w->all = 1;
+    }
+}
+
+
+static int
+ngx_http_penstock_av_write_match(const ps_json_match_t *match, void *data)
+{
+    ngx_http_penstock_av_write_add(data, match->value);
+
+    return 0;
+}
+
+
+/* a string, or a whole number: SKUs come as both */
+
+static void
+ngx_http_penstock_av_write_add(ngx_http_penstock_av_write_t *w, json_t *value)
+{
+    size_t       len;
+    u_char      *p, buf[NGX_INT64_LEN];
+    const char  *text;
+
+    if (json_is_integer(value)) {
+        len = ngx_sprintf(buf, "%L", (int64_t) json_integer_value(value))
+              - buf;
+        text = (char *) buf;
+
+    } else if (json_is_string(value)) {
+        len = json_string_length(value);
+        text = json_string_value(value);
+
+    } else {
+        return;
+    }
+
+    p = ngx_pnalloc(w->request->pool, len + 1);
+    if (p == NULL) {
+        w->tags->overflow = 1;
+        return;
+    }
+
+    ngx_memcpy(p, text, len);
+
+    ps_tags_add(w->tags, (char *) p, len);
+}
+
+
+static void
+ngx_http_penstock_av_write_done(ngx_http_penstock_exchange_t *x)
+{
+    ngx_http_penstock_av_write_t  *w = x->data;
+
+    if (!x->complete || x->status < NGX_HTTP_SPECIAL_RESPONSE
+        || x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)
+    {
+        ngx_http_penstock_av_invalidate(w);
+    }
+
+    /* with a bump on its way the answer waits for that */
+
+    if (w->waiter.bump == NULL) {
+        ngx_http_penstock_wake(w->request);
+    }
+}
+
+
+static void
+ngx_http_penstock_av_invalidate(ngx_http_penstock_av_write_t *w)
+{
+    ps_tags_t  *tags;
+
+    tags = w->all ? NULL : w->tags;
+
+    if (tags && tags->n == 0) {
+        return;
+    }
+
+    ngx_http_penstock_av_bump(w->zone, tags);
+
+    ngx_http_penstock_av_l2_bump(w->zone, tags, &w->waiter,
+                                 w->request->pool);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_write_answer(ngx_http_penstock_av_write_t *w)
+{
+    ngx_http_penstock_exchange_t  *x;
+
+    x = &w->exchange;
+
+    if (!x->header && x->status == NGX_HTTP_GATEWAY_TIME_OUT) {
+        return ngx_http_penstock_refuse(w->request, NGX_HTTP_GATEWAY_TIME_OUT,
+                   "The server did not answer in time. Whether the request "
+                   "took effect is unknown.");
+    }
+
+    if ((!x->header && x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)
+        || (x->header && !x->complete))
+    {
+        return ngx_http_penstock_refuse(w->request, NGX_HTTP_BAD_GATEWAY,
+                   "The server did not answer. Whether the request took "
+                   "effect is unknown.");
+    }
+
+    return ngx_http_penstock_exchange_answer(w->request, x);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_purge_start(ngx_http_penstock_av_write_t *w)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+
+    r = w->request;
+
+    if (w->started) {
+        return w->waiter.bump ? ngx_http_penstock_park(r, 0, 0)
+                              : ngx_http_penstock_av_purge_answer(w);
+    }
+
+    w->started = 1;
+
+    rc = ngx_http_penstock_av_purge_body(w);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ngx_http_penstock_av_invalidate(w);
+
+    return w->waiter.bump ? ngx_http_penstock_park(r, 0, 0)
+                          : ngx_http_penstock_av_purge_answer(w);
+}
+
+
+/* {"tags": ["A", "B"]} or {"all": true} */
+
+static ngx_int_t
+ngx_http_penstock_av_purge_body(ngx_http_penstock_av_write_t *w)
+{
+    size_t               i;
+    json_t              *root, *tags, *all, *tag;
+    ngx_str_t            body;
+    ngx_uint_t           bad;
+    ngx_http_request_t  *r;
+
+    r = w->request;
+
+    if (ngx_http_penstock_body(r, NGX_HTTP_PENSTOCK_WRITE_BODY, &body)
+        != NGX_OK)
+    {
+        return ngx_http_penstock_refuse(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                        "A purge is limited to 1 MB.");
+    }
+
+    root = json_loadb((char *) body.data, body.len, JSON_REJECT_DUPLICATES,
+                      NULL);
+
+    tags = json_object_get(root, "tags");
+    all = json_object_get(root, "all");
+
+    bad = !json_is_object(root)
+          || (tags && !json_is_array(tags))
+          || (all && !json_is_boolean(all))
+          || (tags == NULL && !json_is_true(all));
+
+    for (i = 0; !bad && i < json_array_size(tags); i++) {
+        tag = json_array_get(tags, i);
+
+        if (!json_is_string(tag) || json_string_length(tag) == 0
+            || json_string_length(tag) > PS_TAG_MAX_LEN)
+        {
+            bad = 1;
+            break;
+        }
+
+        ngx_http_penstock_av_write_add(w, tag);
+    }
+
+    w->all = json_is_true(all);
+    w->purged = w->tags->n;
+
+    json_decref(root);
+
+    if (bad || w->tags->overflow) {
+        return ngx_http_penstock_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "A purge is a JSON object: {\"tags\": [\"...\"]} with up "
+                   "to 256 tags of 1 to 128 bytes, or {\"all\": true}.");
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_purge_answer(ngx_http_penstock_av_write_t *w)
+{
+    u_char              *p;
+    ngx_buf_t           *b;
+    ngx_chain_t          out;
+    ngx_http_request_t  *r;
+
+    r = w->request;
+
+    b = ngx_create_temp_buf(r->pool, 64);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = w->all ? ngx_cpymem(b->last, "{\"all\":true}\n",
+                            sizeof("{\"all\":true}\n") - 1)
+               : ngx_sprintf(b->last, "{\"tags\":%ui}\n", w->purged);
+
+    b->last = p;
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = b->last - b->pos;
+    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+
+    return ngx_http_penstock_send(r, &out);
+}
