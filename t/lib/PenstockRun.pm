@@ -122,7 +122,17 @@ sub setup {
 
     require Test::Nginx::Util;
 
-    Test::Nginx::Util::add_block_preprocessor(sub { $block = shift; });
+    # what nginx says to the terminal when it must not start is in its log too
+
+    Test::Nginx::Util::add_block_preprocessor(sub {
+        $block = shift;
+        $block->set_value('suppress_stderr', 1) if defined $block->must_die;
+    });
+
+    $SIG{__WARN__} = sub {
+        warn @_ unless $block && defined $block->must_die
+                       && $_[0] =~ /^WARNING: .* \[emerg\] /;
+    };
 
     my $setup_server_root = \&Test::Nginx::Util::setup_server_root;
 

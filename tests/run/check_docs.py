@@ -3,7 +3,8 @@
 A directive is an entry of an ngx_command_t table: { ngx_string("name"), ...
 Its reference is a heading with its name (backquotes allowed) and, below,
 Syntax, Default and Context.  A heading with a Syntax that is no directive
-must at least be a word the sources know (parameters of a block).
+must at least be a word the sources know (parameters of a block).  Links from
+page to page lead somewhere.
 """
 
 import glob
@@ -48,6 +49,15 @@ for name, path in sorted(directives.items()):
 for name, path in sorted(documented.items()):
     if name not in directives and '"%s"' % name not in sources:
         bad.append('%s: there is no directive %s' % (path, name))
+
+for path in ['README.md'] + ['docs/' + name for name in
+                             sorted(os.listdir(os.path.join(root, 'docs')))]:
+    with open(os.path.join(root, path)) as f:
+        text = re.sub(r'^```.*?^```', '', f.read(), flags=re.S | re.M)
+    for link in re.findall(r'\]\(([^)#:\s]+)(?:#[^)]*)?\)', text):
+        if not os.path.exists(os.path.join(root, os.path.dirname(path),
+                                           link)):
+            bad.append('%s: there is no %s' % (path, link))
 
 for line in bad:
     print(line)
