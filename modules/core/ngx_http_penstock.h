@@ -246,7 +246,9 @@ ngx_http_penstock_dict_node_t *ngx_http_penstock_dict_find(
 
 /*
  * A new node (any older of that key is gone), with data not initialized.
- * Evicts others when there is no room; NULL when it can't fit at all.
+ * Evicts others when there is no room, in a bounded time: NULL when it can't
+ * fit at all, or when a large one must be tried again because too few of the
+ * small ones in its way have gone.
  */
 
 ngx_http_penstock_dict_node_t *ngx_http_penstock_dict_insert(

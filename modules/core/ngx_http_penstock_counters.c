@@ -14,7 +14,7 @@
 
 
 #define NGX_HTTP_PENSTOCK_SLOTS   2048
-#define NGX_HTTP_PENSTOCK_ROWS    32
+#define NGX_HTTP_PENSTOCK_ROWS    32         /* the last one is shared */
 #define NGX_HTTP_PENSTOCK_ROW     (NGX_HTTP_PENSTOCK_SLOTS * sizeof(uint64_t))
 
 
@@ -40,6 +40,7 @@ static ngx_uint_t   ngx_http_penstock_nnames = 1;
 /* this process' row, and for which process and cycle it was looked up */
 
 static uint64_t    *ngx_http_penstock_row;
+static ngx_uint_t   ngx_http_penstock_row_shared;
 static ngx_pid_t    ngx_http_penstock_row_pid;
 static void        *ngx_http_penstock_row_cycle;
 
@@ -111,9 +112,20 @@ ngx_http_penstock_count(ngx_int_t id, ngx_uint_t n)
         row = ngx_http_penstock_counters_row();
     }
 
-    if (row) {
-        (void) __atomic_fetch_add(&row[id], n, __ATOMIC_RELAXED);
+    if (row == NULL) {
+        return;
     }
+
+    if (ngx_http_penstock_row_shared) {
+        (void) __atomic_fetch_add(&row[id], n, __ATOMIC_RELAXED);
+        return;
+    }
+
+    /* nobody else writes here: no need to lock the bus */
+
+    __atomic_store_n(&row[id],
+                     __atomic_load_n(&row[id], __ATOMIC_RELAXED) + n,
+                     __ATOMIC_RELAXED);
 }
 
 
@@ -385,6 +397,7 @@ static uint64_t *
 ngx_http_penstock_counters_row(void)
 {
     uint64_t                       *rows;
+    ngx_uint_t                      n;
     ngx_http_penstock_main_conf_t  *pmcf;
 
     ngx_http_penstock_row = NULL;
@@ -401,12 +414,17 @@ ngx_http_penstock_counters_row(void)
     if (pmcf && pmcf->metrics_zone) {
         rows = ngx_http_penstock_zone_data(pmcf->metrics_zone);
 
-        /* processes that share a row lose nothing, they only slow down */
+        /*
+         * nginx gives a process slot to one process at a time; those with
+         * higher numbers share the last row
+         */
 
         if (rows) {
-            ngx_http_penstock_row = rows
-                + ((ngx_uint_t) ngx_process_slot % NGX_HTTP_PENSTOCK_ROWS)
-                  * NGX_HTTP_PENSTOCK_SLOTS;
+            n = ngx_min((ngx_uint_t) ngx_process_slot,
+                        NGX_HTTP_PENSTOCK_ROWS - 1);
+
+            ngx_http_penstock_row = rows + n * NGX_HTTP_PENSTOCK_SLOTS;
+            ngx_http_penstock_row_shared = (n == NGX_HTTP_PENSTOCK_ROWS - 1);
         }
     }
 

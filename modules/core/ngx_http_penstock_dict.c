@@ -17,10 +17,14 @@
 
 #define NGX_HTTP_PENSTOCK_DICT_BUCKET   256
 
-/* evictions for one insert: some, and some more for each page of it */
+/*
+ * Evictions for one insert: some, and for each page of it as many as a page
+ * holds of the smallest, but never more than takes half a millisecond.
+ */
 
-#define NGX_HTTP_PENSTOCK_DICT_EVICT    256
-#define NGX_HTTP_PENSTOCK_DICT_EVICT_PAGE  8
+#define NGX_HTTP_PENSTOCK_DICT_EVICT        256
+#define NGX_HTTP_PENSTOCK_DICT_EVICT_PAGE   32
+#define NGX_HTTP_PENSTOCK_DICT_EVICT_MAX    2048
 
 
 struct ngx_http_penstock_dict_s {
@@ -153,6 +157,7 @@ ngx_http_penstock_dict_insert(ngx_http_penstock_dict_t *dict,
 
     n = NGX_HTTP_PENSTOCK_DICT_EVICT
         + NGX_HTTP_PENSTOCK_DICT_EVICT_PAGE * (len / ngx_pagesize);
+    n = ngx_min(n, NGX_HTTP_PENSTOCK_DICT_EVICT_MAX);
 
     for ( ;; ) {
         node = ngx_slab_alloc_locked(shpool, len);
