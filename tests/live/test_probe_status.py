@@ -126,7 +126,15 @@ class Test(penstock.TestCase):
             self.assertEqual(answer.headers['Allow'], 'GET, HEAD')
 
     def test_sum_over_workers(self):
-        self.start(workers=4)
+        self.count_by(4)
+
+    @unittest.skipIf(os.environ.get('PENSTOCK_KIND') == 'asan',
+                     'so many sanitized workers need too much memory')
+    def test_more_workers_than_rows(self):
+        self.count_by(40)
+
+    def count_by(self, workers):
+        self.start(workers=workers)
         penstock.together([lambda: [self.gw.get('/a?do=count&n=3')
                                     for _ in range(25)]] * 8)
         text = self.gw.get('/status?format=prometheus').text
