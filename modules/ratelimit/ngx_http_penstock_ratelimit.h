@@ -1,0 +1,204 @@
+
+/*
+ * Rate limits: what the files of this folder share.
+ *
+ * A zone is a key, a rate and a table of states; a limit applies a zone to a
+ * location.  What a main request has met so far is kept in one state, which
+ * internal redirects don't lose: so a zone counts it once, and the fields of
+ * the answer are right on an error page too.
+ */
+
+#ifndef _NGX_HTTP_PENSTOCK_RATELIMIT_H_INCLUDED_
+#define _NGX_HTTP_PENSTOCK_RATELIMIT_H_INCLUDED_
+
+
+#include "ngx_http_penstock.h"
+#include "ngx_http_penstock_redis.h"
+#include "ps_gcra_table.h"
+
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_RATELIMIT_LOCAL = 0,
+    NGX_HTTP_PENSTOCK_RATELIMIT_ALLOW,
+    NGX_HTTP_PENSTOCK_RATELIMIT_DENY
+} ngx_http_penstock_ratelimit_fallback_e;
+
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_RATELIMIT_PASSED = 0,
+    NGX_HTTP_PENSTOCK_RATELIMIT_REJECTED,
+    NGX_HTTP_PENSTOCK_RATELIMIT_DRY_RUN,
+    NGX_HTTP_PENSTOCK_RATELIMIT_FALLBACK,
+    NGX_HTTP_PENSTOCK_RATELIMIT_RESULTS
+} ngx_http_penstock_ratelimit_result_e;
+
+
+typedef struct {
+    ngx_str_t                    name;
+    ngx_shm_zone_t              *shm_zone;
+
+    ngx_http_complex_value_t     key;
+    ngx_http_complex_value_t    *rate;       /* NULL: "limit" is it */
+    ps_gcra_t                    limit;
+    ngx_uint_t                   burst;
+
+    ngx_http_penstock_redis_t   *redis;      /* NULL: this host's own */
+    ngx_uint_t                   fallback;
+
+    ngx_int_t                    counters[
+                                     NGX_HTTP_PENSTOCK_RATELIMIT_RESULTS];
+    ngx_int_t                    evicted;
+} ngx_http_penstock_ratelimit_zone_t;
+
+
+typedef struct {
+    ngx_shm_zone_t              *shm_zone;
+    ngx_http_complex_value_t    *cost;
+
+    unsigned                     before_auth:1;
+    unsigned                     dry_run:1;
+} ngx_http_penstock_ratelimit_limit_t;
+
+
+typedef struct {
+    ngx_array_t                 *limits;
+                                 /* ngx_http_penstock_ratelimit_limit_t */
+    ngx_flag_t                   headers;
+    ngx_uint_t                   status;
+
+    ngx_uint_t                   after;      /* how many of each phase */
+    ngx_uint_t                   before;
+} ngx_http_penstock_ratelimit_loc_conf_t;
+
+
+/* one zone's view of one request */
+
+typedef struct {
+    ngx_http_penstock_ratelimit_zone_t  *zone;
+    ps_gcra_table_t             *table;
+    ps_gcra_t                   *limit;
+    ngx_str_t                    key;
+    uint64_t                     hash;
+    uint64_t                     cost;
+    ps_gcra_result_t             result;
+
+    unsigned                     dry_run:1;
+    unsigned                     local:1;    /* to be decided by "table" */
+    unsigned                     decided:1;
+    unsigned                     debited:1;
+    unsigned                     refused:1;
+    unsigned                     fallback:1; /* Redis did not answer */
+    unsigned                     unknown:1;  /* admitted unseen */
+} ngx_http_penstock_ratelimit_item_t;
+
+
+/* a question to one Redis about all items that name it */
+
+typedef struct {
+    ngx_http_penstock_redis_call_t   call;
+    ngx_http_penstock_redis_t       *redis;
+    ngx_http_request_t              *request;
+    uint64_t                         sent;   /* ps_gcra_now() */
+    uint64_t                        *backlog;
+    ngx_uint_t                       n;
+
+    unsigned                         waiting:1;
+    unsigned                         parked:1;
+    unsigned                         answered:1;
+    unsigned                         admitted:1;
+} ngx_http_penstock_ratelimit_ask_t;
+
+
+typedef struct {
+    ngx_array_t                  items;
+                                 /* ngx_http_penstock_ratelimit_item_t */
+    ngx_uint_t                   first;      /* item of this phase */
+    ngx_uint_t                   status;     /* of the answer, if refused */
+    ngx_http_penstock_ratelimit_ask_t  *ask;
+
+    unsigned                     deciding:1;
+    unsigned                     headers:1;
+    unsigned                     refused:1;
+    unsigned                     unavailable:1;
+    unsigned                     failed:1;
+} ngx_http_penstock_ratelimit_state_t;
+
+
+extern ngx_module_t  ngx_http_penstock_ratelimit_module;
+
+
+/* rate_limit_zone, rate_limit, and the check of rate_limit_status */
+
+char *ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_penstock_ratelimit_limit(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_penstock_ratelimit_status(ngx_conf_t *cf, void *post,
+    void *data);
+
+
+/*
+ * Makes items of the limits of this phase that the request meets for the
+ * first time.  NGX_OK: *state (made if it was NULL) has some from "first"
+ * on.  NGX_DECLINED: none.  Else an HTTP status.
+ */
+
+ngx_int_t ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_loc_conf_t *rlcf, ngx_uint_t before_auth,
+    ngx_http_penstock_ratelimit_state_t **state);
+
+/*
+ * Decides the items of the state from "first" on: checks all, then debits
+ * all or none.  NGX_OK: all let it pass.  NGX_DECLINED: refused, or, with
+ * state->unavailable, not to be decided.  NGX_AGAIN: the request is parked,
+ * call again.  NGX_ERROR: no memory.
+ */
+
+ngx_int_t ngx_http_penstock_ratelimit_decide(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_state_t *st);
+
+/*
+ * Asks "redis" about the undecided items that name it.  The answer wakes the
+ * request; ask->waiting is 0 at once where nothing could be sent.  NULL: no
+ * memory.
+ */
+
+ngx_http_penstock_ratelimit_ask_t *ngx_http_penstock_ratelimit_ask(
+    ngx_http_request_t *r, ngx_http_penstock_redis_t *redis,
+    ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n);
+
+/* takes an answer over into the items; NGX_DECLINED where one refuses */
+
+ngx_int_t ngx_http_penstock_ratelimit_answer(
+    ngx_http_penstock_ratelimit_ask_t *ask,
+    ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n);
+
+/* gives back what was debited in Redis for one item; nobody waits for it */
+
+void ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_item_t *item);
+
+/* counters and log lines of what was decided */
+
+void ngx_http_penstock_ratelimit_account(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_state_t *st);
+
+/* the refusal: returns the status for the phase handler */
+
+ngx_int_t ngx_http_penstock_ratelimit_refuse(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_state_t *st);
+
+/* the response's fields: RateLimit-Policy, RateLimit, Retry-After */
+
+ngx_int_t ngx_http_penstock_ratelimit_fields(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_state_t *st);
+
+/* $rate_limit_status and $rate_limit_zone */
+
+ngx_int_t ngx_http_penstock_ratelimit_status_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_http_penstock_ratelimit_zone_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+#endif /* _NGX_HTTP_PENSTOCK_RATELIMIT_H_INCLUDED_ */

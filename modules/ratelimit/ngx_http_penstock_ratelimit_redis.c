@@ -1,0 +1,398 @@
+
+/*
+ * Exact limits across hosts: one script call for all limits of a request
+ * that live in one Redis, on that Redis' clock.
+ *
+ * What Redis says is remembered in the zone, as a state that is never
+ * stricter than Redis' own.  It goes along with the next question, and the
+ * script takes the stricter of the two.  So a limit goes on from where it
+ * was when Redis fails, and what was admitted without Redis, or was lost by
+ * it (a restart, an eviction, a failover, a clock set forward), still counts
+ * when it is back.
+ */
+
+#include "ngx_http_penstock_ratelimit.h"
+
+
+/* longer keys are stored as their digest */
+
+#define NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX  128
+
+#define NGX_HTTP_PENSTOCK_RATELIMIT_NARGS    4
+
+
+static ngx_int_t ngx_http_penstock_ratelimit_redis_key(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_item_t *item, ngx_str_t *key);
+static ngx_int_t ngx_http_penstock_ratelimit_number(ngx_http_request_t *r,
+    uint64_t n, ngx_str_t *arg);
+static void ngx_http_penstock_ratelimit_ask_handler(
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
+
+
+/*
+ * A key holds "AT LEFT": at the time AT (us since the epoch) LEFT ns had to
+ * pass until idle.  Per key: capacity, cost, what the host remembers, and
+ * whether the limit is enforced.  Returns 1 or 0, then for each key what was
+ * left before this request.
+ *
+ * What the host remembers is as old as the question was on its way.  Where
+ * Redis has the key that much is taken off, the last argument: or each
+ * request that travels longer than the one before would cost its key the
+ * difference.
+ *
+ * A time in the future (the clock was set back) is taken as now, or the
+ * limit would stay shut until the clock is there again.
+ */
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_script = {
+    "local time = redis.call('TIME')\n"
+    "local now = time[1] * 1000000 + time[2]\n"
+    "local reply = {1}\n"
+    "local write = {}\n"
+    "local way = tonumber(ARGV[#ARGV])\n"
+    "for i = 1, #KEYS do\n"
+    "    local a = 4 * i - 4\n"
+    "    local capacity = tonumber(ARGV[a + 1])\n"
+    "    local left = 0\n"
+    "    local carry = tonumber(ARGV[a + 3])\n"
+    "    local value = redis.call('GET', KEYS[i]) or ''\n"
+    "    local at, ns = string.match(value, '^(%d+) (%d+)$')\n"
+    "    if at then\n"
+    "        left = tonumber(ns)\n"
+    "                   - math.max(0, now - tonumber(at)) * 1000\n"
+    "        write[i] = tonumber(at) > now\n"
+    "        carry = carry - way\n"
+    "    end\n"
+    "    left = math.max(0, left, carry)\n"
+    "    if left > capacity then\n"
+    "        left = capacity\n"
+    "        write[i] = true\n"
+    "    end\n"
+    "    if ARGV[a + 4] == '1'\n"
+    "       and left + tonumber(ARGV[a + 2]) > capacity\n"
+    "    then\n"
+    "        reply[1] = 0\n"
+    "    end\n"
+    "    reply[i + 1] = left\n"
+    "end\n"
+    "for i = 1, #KEYS do\n"
+    "    local a = 4 * i - 4\n"
+    "    local left = reply[i + 1]\n"
+    "    local cost = tonumber(ARGV[a + 2])\n"
+    "    if reply[1] == 1 and cost > 0\n"
+    "       and left + cost <= tonumber(ARGV[a + 1])\n"
+    "    then\n"
+    "        left = left + cost\n"
+    "        write[i] = true\n"
+    "    end\n"
+    "    if write[i] and left > 0 then\n"
+    "        redis.call('SET', KEYS[i],\n"
+    "                   string.format('%.0f %.0f', now, left), 'PX',\n"
+    "                   string.format('%.0f', math.ceil(left / 1e6)))\n"
+    "    end\n"
+    "end\n"
+    "return reply\n",
+    { 0 }
+};
+
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_back = {
+    "local value = redis.call('GET', KEYS[1]) or ''\n"
+    "local at, ns = string.match(value, '^(%d+) (%d+)$')\n"
+    "if not at then\n"
+    "    return 0\n"
+    "end\n"
+    "local left = tonumber(ns) - tonumber(ARGV[1])\n"
+    "if left <= 0 then\n"
+    "    return redis.call('DEL', KEYS[1])\n"
+    "end\n"
+    "redis.call('SET', KEYS[1],\n"
+    "           string.format('%s %.0f', at, left), 'PX',\n"
+    "           string.format('%.0f', math.ceil(left / 1e6)))\n"
+    "return 1\n",
+    { 0 }
+};
+
+
+ngx_http_penstock_ratelimit_ask_t *
+ngx_http_penstock_ratelimit_ask(ngx_http_request_t *r,
+    ngx_http_penstock_redis_t *redis,
+    ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n)
+{
+    uint64_t                            tat, cost, way;
+    ngx_str_t                          *argv, *key, *arg;
+    ngx_uint_t                          i, k, argc;
+    ngx_http_penstock_ratelimit_ask_t  *ask;
+
+    ask = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_ratelimit_ask_t));
+    if (ask == NULL) {
+        return NULL;
+    }
+
+    ask->redis = redis;
+    ask->request = r;
+
+    if (!ngx_http_penstock_redis_up(redis)) {
+        return ask;
+    }
+
+    k = 0;
+
+    for (i = 0; i < n; i++) {
+        k += (!items[i].decided && items[i].zone->redis == redis);
+    }
+
+    argc = k * (1 + NGX_HTTP_PENSTOCK_RATELIMIT_NARGS) + 1;
+
+    argv = ngx_palloc(r->pool, argc * sizeof(ngx_str_t));
+    if (argv == NULL) {
+        return NULL;
+    }
+
+    ask->backlog = ngx_palloc(r->pool, k * sizeof(uint64_t));
+    if (ask->backlog == NULL) {
+        return NULL;
+    }
+
+    ask->n = k;
+    ask->sent = ps_gcra_now();
+
+    key = argv;
+    arg = argv + k;
+
+    for (i = 0; i < n; i++) {
+
+        if (items[i].decided || items[i].zone->redis != redis) {
+            continue;
+        }
+
+        if (ngx_http_penstock_ratelimit_redis_key(r, &items[i], key++)
+            != NGX_OK)
+        {
+            return NULL;
+        }
+
+        /* more than a burst is more than the capacity, whatever is left */
+
+        cost = ngx_min(items[i].cost, items[i].limit->burst + 1)
+               * items[i].limit->interval;
+
+        tat = ps_gcra_table_tat(items[i].table, items[i].hash);
+
+        if (ngx_http_penstock_ratelimit_number(r, items[i].limit->capacity,
+                                               &arg[0])
+            != NGX_OK
+            || ngx_http_penstock_ratelimit_number(r, cost, &arg[1]) != NGX_OK
+            || ngx_http_penstock_ratelimit_number(r,
+                                     tat > ask->sent ? tat - ask->sent : 0,
+                                     &arg[2])
+               != NGX_OK)
+        {
+            return NULL;
+        }
+
+        ngx_str_set(&arg[3], "1");
+
+        if (items[i].dry_run) {
+            ngx_str_set(&arg[3], "0");
+        }
+
+        arg += NGX_HTTP_PENSTOCK_RATELIMIT_NARGS;
+    }
+
+    way = (uint64_t) ngx_http_penstock_redis_timeout(redis) * 1000000;
+
+    if (ngx_http_penstock_ratelimit_number(r, way, arg) != NGX_OK) {
+        return NULL;
+    }
+
+    ask->call.handler = ngx_http_penstock_ratelimit_ask_handler;
+    ask->call.data = ask;
+    ask->call.pool = r->pool;
+
+    ask->waiting = 1;
+
+    if (ngx_http_penstock_redis_eval(redis, &ask->call,
+                                     &ngx_http_penstock_ratelimit_script, k,
+                                     argc, argv)
+        != NGX_OK)
+    {
+        ask->waiting = 0;
+    }
+
+    return ask;
+}
+
+
+static void
+ngx_http_penstock_ratelimit_ask_handler(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    ngx_uint_t                          i;
+    ngx_http_penstock_ratelimit_ask_t  *ask = call->data;
+
+    ask->waiting = 0;
+
+    if (call->status == NGX_HTTP_PENSTOCK_REDIS_OK
+        && reply->type == REDIS_REPLY_ARRAY
+        && reply->elements == ask->n + 1)
+    {
+        ask->answered = 1;
+
+        for (i = 0; i <= ask->n; i++) {
+
+            if (reply->element[i]->type != REDIS_REPLY_INTEGER
+                || reply->element[i]->integer < 0)
+            {
+                ask->answered = 0;
+                break;
+            }
+
+            if (i == 0) {
+                ask->admitted = (reply->element[0]->integer == 1);
+
+            } else {
+                ask->backlog[i - 1] = reply->element[i]->integer;
+            }
+        }
+    }
+
+    if (call->status == NGX_HTTP_PENSTOCK_REDIS_REFUSED) {
+        ngx_log_error(NGX_LOG_ERR, ask->request->connection->log, 0,
+                      "Redis refused the rate limit script: \"%*s\"",
+                      (size_t) ngx_min(reply->len, 256), reply->str);
+    }
+
+    ngx_http_penstock_wake(ask->request);
+}
+
+
+ngx_int_t
+ngx_http_penstock_ratelimit_answer(ngx_http_penstock_ratelimit_ask_t *ask,
+    ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n)
+{
+    uint64_t                            *backlog;
+    ngx_uint_t                           i;
+    ngx_http_penstock_ratelimit_item_t  *item;
+
+    backlog = ask->backlog;
+
+    for (i = 0; i < n; i++) {
+        item = &items[i];
+
+        if (item->decided || item->zone->redis != ask->redis) {
+            continue;
+        }
+
+        /* the script's arithmetic once more */
+
+        ps_gcra_check(item->limit, 0, *backlog, item->cost, &item->result);
+
+        item->decided = 1;
+        item->refused = !item->result.allowed;
+
+        if (ask->admitted) {
+            item->debited = item->result.allowed;
+
+        } else if (item->result.allowed) {
+            ps_gcra_check(item->limit, 0, *backlog, 0, &item->result);
+        }
+
+        /* as of when it was asked: never later than Redis has it */
+
+        if (ps_gcra_table_raise(item->table, item->hash, ask->sent,
+                                ask->sent + item->result.reset))
+        {
+            ngx_http_penstock_count(item->zone->evicted, 1);
+        }
+
+        backlog++;
+    }
+
+    return ask->admitted ? NGX_OK : NGX_DECLINED;
+}
+
+
+void
+ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_item_t *item)
+{
+    ngx_str_t  argv[2];
+
+    if (ngx_http_penstock_ratelimit_redis_key(r, item, &argv[0]) != NGX_OK
+        || ngx_http_penstock_ratelimit_number(r,
+                                          item->cost * item->limit->interval,
+                                          &argv[1])
+           != NGX_OK)
+    {
+        return;
+    }
+
+    /* lost, it leaves the limit stricter than it need be, never wider */
+
+    (void) ngx_http_penstock_redis_eval(item->zone->redis, NULL,
+                                        &ngx_http_penstock_ratelimit_back, 1,
+                                        2, argv);
+}
+
+
+/* penstock:rl:{ZONE:KEY}; the braces are the hash tag of a cluster */
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_redis_key(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_item_t *item, ngx_str_t *key)
+{
+    u_char  *p;
+    size_t   len;
+    u_char   digest[NGX_HTTP_PENSTOCK_KEY_LEN];
+
+    len = item->key.len;
+
+    if (len > NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX) {
+
+        if (ngx_http_penstock_sha256(&item->key, 1, digest) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        len = sizeof("sha256:") - 1 + 2 * sizeof(digest);
+    }
+
+    p = ngx_pnalloc(r->pool, sizeof("penstock:rl:{:}") - 1
+                             + item->zone->name.len + len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    key->data = p;
+
+    p = ngx_sprintf(p, "penstock:rl:{%V:", &item->zone->name);
+
+    if (item->key.len > NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX) {
+        p = ngx_cpymem(p, "sha256:", sizeof("sha256:") - 1);
+        p = ngx_hex_dump(p, digest, sizeof(digest));
+
+    } else {
+        p = ngx_cpymem(p, item->key.data, len);
+    }
+
+    *p++ = '}';
+
+    key->len = p - key->data;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_number(ngx_http_request_t *r, uint64_t n,
+    ngx_str_t *arg)
+{
+    arg->data = ngx_pnalloc(r->pool, NGX_INT64_LEN + 1);
+    if (arg->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    arg->len = ngx_sprintf(arg->data, "%uL", n) - arg->data;
+
+    return NGX_OK;
+}
