@@ -210,8 +210,8 @@ ngx_http_penstock_ratelimit_conf_rate(ngx_conf_t *cf,
     if (ps_gcra_rate((char *) args->rate.data, args->rate.len, &rate) != 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid rate \"%V\", write it as 100r/s, r/m, "
-                           "r/h or r/d, at most %ur/s, or as a variable",
-                           &args->rate, (unsigned) PS_GCRA_RATE_MAX);
+                           "r/h or r/d, at most %uDr/s, or as a variable",
+                           &args->rate, (uint32_t) PS_GCRA_RATE_MAX);
         return NGX_ERROR;
     }
 
