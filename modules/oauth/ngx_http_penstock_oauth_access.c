@@ -25,8 +25,6 @@ static ngx_int_t ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
 static ngx_int_t ngx_http_penstock_oauth_token(ngx_http_request_t *r,
     ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
     ngx_http_penstock_oauth_verdict_t *verdict);
-static ngx_uint_t ngx_http_penstock_oauth_repeated(ngx_http_request_t *r,
-    ngx_table_elt_t *authorization);
 static ngx_uint_t ngx_http_penstock_oauth_scoped(
     ngx_http_penstock_oauth_loc_conf_t *olcf, const ps_token_t *token);
 static ngx_int_t ngx_http_penstock_oauth_required(ngx_http_request_t *r,
@@ -209,16 +207,12 @@ ngx_http_penstock_oauth_token(ngx_http_request_t *r,
         }
 
     } else {
+        /* nginx has refused a second such field with 400 */
+
         h = r->headers_in.authorization;
 
         if (h) {
             rc = ps_bearer_parse(h->value.data, h->value.len, &data, &len);
-
-            /* who else reads the request might see the other one */
-
-            if (ngx_http_penstock_oauth_repeated(r, h)) {
-                rc = PS_BEARER_MALFORMED;
-            }
         }
     }
 
@@ -243,44 +237,6 @@ ngx_http_penstock_oauth_token(ngx_http_request_t *r,
         verdict->description = "The bearer credentials are malformed";
         return NGX_DECLINED;
     }
-}
-
-
-/* nginx keeps the first Authorization field and lets others be */
-
-static ngx_uint_t
-ngx_http_penstock_oauth_repeated(ngx_http_request_t *r,
-    ngx_table_elt_t *authorization)
-{
-#if (nginx_version >= 1023000)
-
-    return authorization->next != NULL;
-
-#else
-
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            if (h[i].hash == authorization->hash
-                && h[i].key.len == sizeof("Authorization") - 1
-                && &h[i] != authorization
-                && ngx_strncasecmp(h[i].key.data, (u_char *) "Authorization",
-                                   sizeof("Authorization") - 1)
-                   == 0)
-            {
-                return 1;
-            }
-        }
-    }
-
-    return 0;
-
-#endif
 }
 
 
