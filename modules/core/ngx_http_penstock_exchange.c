@@ -417,6 +417,7 @@ static ngx_int_t
 ngx_http_penstock_exchange_spool(ngx_http_penstock_exchange_t *x,
     ngx_http_request_t *r, ngx_buf_t *b)
 {
+    ssize_t                    n;
     ngx_chain_t                cl, *ll;
     ngx_temp_file_t           *tf;
     ngx_http_core_loc_conf_t  *clcf;
@@ -451,10 +452,13 @@ ngx_http_penstock_exchange_spool(ngx_http_penstock_exchange_t *x,
             x->last = &ll->next;
         }
 
-        if (x->chain
-            && ngx_write_chain_to_temp_file(tf, x->chain) == NGX_ERROR)
-        {
-            return NGX_ERROR;
+        if (x->chain) {
+            n = ngx_write_chain_to_temp_file(tf, x->chain);
+            if (n == NGX_ERROR) {
+                return NGX_ERROR;
+            }
+
+            tf->offset += n;
         }
 
         x->chain = NULL;
@@ -464,9 +468,12 @@ ngx_http_penstock_exchange_spool(ngx_http_penstock_exchange_t *x,
     cl.buf = b;
     cl.next = NULL;
 
-    if (ngx_write_chain_to_temp_file(x->file, &cl) == NGX_ERROR) {
+    n = ngx_write_chain_to_temp_file(x->file, &cl);
+    if (n == NGX_ERROR) {
         return NGX_ERROR;
     }
+
+    x->file->offset += n;
 
     return NGX_OK;
 }
