@@ -190,7 +190,17 @@ ps_resp_limits_number(ps_resp_limits_t *rl, char ch)
         return ps_resp_limits_fail(rl, "invalid number in reply");
     }
 
-    /* what doesn't fit 64 bits signed would wrap in the parser */
+    /* as the parser does: no "-0", no leading zeros */
+
+    if (rl->digits && rl->number == 0) {
+        return ps_resp_limits_fail(rl, "invalid number in reply");
+    }
+
+    if (ch == '0' && rl->negative && rl->digits == 0) {
+        return ps_resp_limits_fail(rl, "invalid number in reply");
+    }
+
+    /* what doesn't fit 64 bits signed would wrap there */
 
     max = (uint64_t) INT64_MAX + rl->negative;
 
@@ -198,10 +208,7 @@ ps_resp_limits_number(ps_resp_limits_t *rl, char ch)
         return ps_resp_limits_fail(rl, "number in reply is out of range");
     }
 
-    if (++rl->digits > 20) {
-        return ps_resp_limits_fail(rl, "number in reply is too long");
-    }
-
+    rl->digits = 1;
     rl->number = rl->number * 10 + (uint64_t) (ch - '0');
 
     return 0;

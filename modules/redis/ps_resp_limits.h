@@ -52,7 +52,7 @@ typedef struct {
 
     char             type;
     unsigned         negative:1;
-    uint32_t         digits;
+    unsigned         digits:1;       /* there was one */
     uint64_t         number;
 
     uint32_t         depth;
