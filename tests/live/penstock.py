@@ -51,6 +51,9 @@ BUILD = os.environ.get('PENSTOCK_BUILD', os.path.join(ROOT, 'build'))
 MODULE = os.path.abspath(os.environ.get(
     'PENSTOCK_MODULE',
     os.path.join(BUILD, 'plain/objs/ngx_http_penstock_module.so')))
+PROBE_MODULE = os.path.abspath(os.environ.get(
+    'PENSTOCK_PROBE_MODULE',
+    os.path.join(BUILD, 'probe/objs/ngx_http_penstock_module.so')))
 NGINX = os.environ.get('PENSTOCK_NGINX', '/usr/sbin/nginx')
 SHARED = os.path.join(os.path.dirname(ROOT), 'shared')
 
@@ -311,6 +314,8 @@ class Gateway(Server):
     level.  "allow" are regular expressions of error-log lines that may come
     though they are [alert]s, such as "exited on signal 9".
 
+    module=PROBE_MODULE: the module with the probes of tests/probe.
+
     whole=True: "http" is a complete nginx.conf for the folder as prefix; pass
     error_log= if it names another than error.log.  "daemon" and "user" are
     set beside it.
@@ -318,8 +323,10 @@ class Gateway(Server):
 
     def __init__(self, http, main='', events='', workers=1, level='info',
                  allow=(), whole=False, port=None, start=True, env=None,
-                 directory=None, error_log='error.log', **names):
+                 directory=None, error_log='error.log', module=MODULE,
+                 **names):
         super().__init__(directory)
+        self.module = module
         self.error_log = error_log
         self.port = port or free_port()
         self.level = level
@@ -336,7 +343,7 @@ class Gateway(Server):
 
     def expand(self, text):
         names = dict(self.names, PORT=self.port, DIR=self.dir,
-                     MODULE=MODULE, ROOT=ROOT, SHARED=SHARED)
+                     MODULE=self.module, ROOT=ROOT, SHARED=SHARED)
         for name, value in names.items():
             text = text.replace('%%' + name + '%%', str(value))
         left = re.search(r'%%[A-Z0-9_]+%%', text)

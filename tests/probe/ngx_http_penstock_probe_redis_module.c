@@ -145,8 +145,6 @@ ngx_http_penstock_probe_redis_content(ngx_http_request_t *r)
 {
     ngx_int_t  rc;
 
-    r->request_body_in_single_buf = 1;
-
     rc = ngx_http_read_client_request_body(r,
                                           ngx_http_penstock_probe_redis_body);
 
@@ -242,9 +240,9 @@ static ngx_int_t
 ngx_http_penstock_probe_redis_args(ngx_http_request_t *r,
     ngx_http_penstock_probe_redis_ctx_t *ctx)
 {
-    u_char     *p, *end, *amp, *eq, *dst, *src;
-    ngx_buf_t  *b;
-    ngx_str_t   name, value;
+    u_char       *p, *end, *amp, *eq, *dst, *src;
+    ngx_str_t     name, value;
+    ngx_chain_t  *cl;
 
     ctx->n = 1;
     ctx->cancel = -1;
@@ -320,10 +318,19 @@ ngx_http_penstock_probe_redis_args(ngx_http_request_t *r,
             return NGX_ERROR;
         }
 
-        b = r->request_body->bufs->buf;
+        p = ngx_pnalloc(r->pool, 64 * 1024 * 1024);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
 
-        ctx->argv[ctx->argc].data = b->pos;
-        ctx->argv[ctx->argc++].len = b->last - b->pos;
+        ctx->argv[ctx->argc].data = p;
+
+        for (cl = r->request_body->bufs; cl; cl = cl->next) {
+            p = ngx_cpymem(p, cl->buf->pos, cl->buf->last - cl->buf->pos);
+        }
+
+        ctx->argv[ctx->argc].len = p - ctx->argv[ctx->argc].data;
+        ctx->argc++;
     }
 
     return ctx->n > 100000 || ctx->nkeys > ctx->argc ? NGX_ERROR : NGX_OK;
