@@ -488,3 +488,23 @@ GET /t
 X-Correlation-ID: last
 --- response_body
 last|
+
+
+
+=== TEST 25: a header too large, in all and by itself; too long a URI
+--- config
+correlation_id on;
+correlation_id_trust on;
+trace_context on;
+location = /t {
+    return 204;
+}
+--- request eval
+["GET /t", "GET /t", "GET /" . "x" x 60000]
+--- more_headers eval
+["X-Correlation-ID: " . "x" x 60000,
+ CORE::join("\n", map { "tracestate: k$_=" . "v" x 7000 } 1 .. 8), "A: b"]
+--- error_code eval
+[400, 400, 414]
+--- response_headers_like eval
+[map { "X-Correlation-ID: $::uuid" } 1 .. 3]
