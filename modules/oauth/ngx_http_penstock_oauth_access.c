@@ -59,6 +59,16 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
+    if (olcf->issuers == NULL) {
+
+        /* only at server level: its locations must have keys */
+
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "\"auth_jwt\" has no keys outside of the locations, "
+                      "name them at server level");
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     state = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_OAUTH);
 
     if (state == NULL) {

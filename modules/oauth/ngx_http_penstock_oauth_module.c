@@ -537,6 +537,8 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
     ngx_http_penstock_oauth_loc_conf_t *prev = parent;
     ngx_http_penstock_oauth_loc_conf_t *conf = child;
 
+    ngx_http_core_loc_conf_t  *clcf;
+
     if (conf->enabled == NGX_CONF_UNSET) {
         conf->enabled = prev->enabled;
         conf->realm = prev->realm;
@@ -570,10 +572,22 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
     }
 
     if (conf->issuers == NULL) {
+        clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+        /*
+         * A server may leave the keys to its locations, which name them; a
+         * request that is in none of them is refused by the handler.
+         */
+
+        if (clcf->name.len == 0) {
+            return NGX_CONF_OK;
+        }
+
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"auth_jwt\" has no keys to verify tokens with, name "
-                      "\"auth_jwt_issuer\" or \"auth_jwt_key_file\" at its "
-                      "level or above in %s:%ui", conf->file, conf->line);
+                      "\"auth_jwt\" has no keys to verify tokens with in "
+                      "location \"%V\", name \"auth_jwt_issuer\" or "
+                      "\"auth_jwt_key_file\" there or above in %s:%ui",
+                      &clcf->name, conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
 
