@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import time
 import unittest
 
@@ -520,6 +521,69 @@ class Test(penstock.TestCase):
         r = gw.get('/t?k=x')
         self.assertEqual(r.headers['Content-Type'], 'image/gif')
         self.assertIn('"a";r=0;t=', r.headers['RateLimit'])
+
+    def test_http2(self):
+        """Streams of one connection wait for Redis side by side."""
+
+        redis = self.redis()
+        gw = self.gateway('''
+            redis main {
+                server 127.0.0.1:%%REDIS%%;
+                timeout connect=10s command=10s;
+            }
+            rate_limit_zone $arg_k zone=a:1m rate=1r/d burst=3 redis=main;
+            server {
+                listen 127.0.0.1:%%PORT%% http2;
+                location = /t { rate_limit zone=a; empty_gif; }
+                location = /free { empty_gif; }
+            }
+        ''', REDIS=redis.port)
+
+        def frame(kind, flags, stream, data=b''):
+            return (struct.pack('>I', len(data))[1:]
+                    + struct.pack('>BBI', kind, flags, stream) + data)
+
+        def get(stream, path):
+            # GET, http, :path, :authority; the end of headers and stream
+            return frame(1, 5, stream, b'\x82\x86\x04' + bytes([len(path)])
+                         + path + b'\x01\x01a')
+
+        redis.freeze()
+        s = socket.create_connection(('127.0.0.1', gw.port),
+                                     penstock.DEADLINE)
+
+        try:
+            s.sendall(b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + frame(4, 0, 0)
+                      + b''.join(get(n, b'/t?k=x') for n in (1, 3, 5, 7, 9))
+                      + get(11, b'/free'))
+
+            f = s.makefile('rb')
+            status = {}
+
+            while len(status) < 6:
+                head = f.read(9)
+                size = int.from_bytes(head[:3], 'big')
+                stream = int.from_bytes(head[5:], 'big')
+                data = f.read(size)
+
+                self.assertNotIn(head[3], (3, 7), 'RST_STREAM or GOAWAY')
+
+                if head[3] == 1:
+                    if data[0] == 0x20:
+                        data = data[1:]
+                    status[stream] = 200 if data[0] == 0x88 \
+                        else int(data[2:5])
+
+                    if stream == 11:
+                        # the one that needs no Redis came first
+                        self.assertEqual(len(status), 1)
+                        redis.thaw()
+        finally:
+            redis.thaw()
+            s.close()
+
+        del status[11]
+        self.assertEqual(sorted(status.values()), [200] * 3 + [429] * 2)
 
     def test_reload_keeps_local_states(self):
         """Without Redis, too: a reload with another rate goes on."""
