@@ -81,13 +81,19 @@ ngx_http_penstock_redis_t *ngx_http_penstock_redis_ref(ngx_conf_t *cf,
  * "key" is the index in argv of the key that decides the node in a cluster,
  * or -1.  The arguments are copied.  Commands of one worker to one block are
  * sent in order on one connection and pipelined.
+ *
+ * The timeout runs from here, whether the connection is up already or not.
  */
 
 ngx_int_t ngx_http_penstock_redis_send(ngx_http_penstock_redis_t *redis,
     ngx_http_penstock_redis_call_t *call, ngx_uint_t argc,
     const ngx_str_t *argv, ngx_int_t key);
 
-/* the same with a script; argv holds nkeys keys, then the other arguments */
+/*
+ * The same with a script; argv holds nkeys keys, then the other arguments.
+ * One that the server doesn't know (NOSCRIPT: it was not run) is sent as
+ * text, behind what was called meanwhile.
+ */
 
 ngx_int_t ngx_http_penstock_redis_eval(ngx_http_penstock_redis_t *redis,
     ngx_http_penstock_redis_call_t *call,
