@@ -1,0 +1,346 @@
+# What is wrong in a "redis" block, or in a reference to one, is said by
+# nginx -t; what is not supported yet is never taken silently.
+
+use Test::Nginx::Socket 'no_plan';
+
+no_shuffle();
+run_tests();
+
+__DATA__
+
+=== TEST 1: no server
+--- http_config
+redis main { }
+--- config
+--- must_die
+--- error_log
+no "server" in redis "main" in
+
+
+
+=== TEST 2: a redis that is nowhere
+--- http_config
+rate_limit_zone $remote_addr zone=a:1m rate=1r/s redis=none;
+--- config
+--- must_die
+--- error_log eval
+qr/\[emerg\] .*no block redis "none" \{ \} in http \{ \}, it is named in \S+nginx\.conf:\d+/
+
+
+
+=== TEST 3: two of a name
+--- http_config
+redis main { server 127.0.0.1; }
+redis main { server 127.0.0.1; }
+--- config
+--- must_die
+--- error_log
+duplicate redis "main", the first is in
+
+
+
+=== TEST 4: two servers
+--- http_config
+redis main { server 127.0.0.1; server 127.0.0.2; }
+--- config
+--- must_die
+--- error_log
+second server "127.0.0.2" in redis "main": mode standalone takes one
+
+
+
+=== TEST 5: a port that is none
+--- http_config
+redis main { server 127.0.0.1:70000; }
+--- config
+--- must_die
+--- error_log
+invalid port in server "127.0.0.1:70000" of redis "main"
+
+
+
+=== TEST 6: a unix socket without a path
+--- http_config
+redis main { server unix:; }
+--- config
+--- must_die
+--- error_log
+no path in the unix domain socket in server "unix:" of redis "main"
+
+
+
+=== TEST 7: a name that is not found
+--- http_config
+redis main { server no-such-host.invalid; }
+--- config
+--- must_die
+--- error_log
+host not found in server "no-such-host.invalid" of redis "main", define a "resolver" in http { }
+
+
+
+=== TEST 8: a bad name
+--- http_config
+redis a"b { server 127.0.0.1; }
+--- config
+--- must_die
+--- error_log
+invalid redis name "a"b": letters, digits, "_", "-" and "." may be used
+
+
+
+=== TEST 9: an unknown directive
+--- http_config
+redis main { server 127.0.0.1; keepalive 3; }
+--- config
+--- must_die
+--- error_log
+unknown directive "keepalive" in redis "main"
+
+
+
+=== TEST 10: too many arguments
+--- http_config
+redis main { server 127.0.0.1 127.0.0.2; }
+--- config
+--- must_die
+--- error_log
+invalid number of arguments in "server" directive of redis "main"
+
+
+
+=== TEST 11: sentinels are not there yet
+--- http_config
+redis main { server 127.0.0.1; mode sentinel mymaster; }
+--- config
+--- must_die
+--- error_log
+mode "sentinel" in redis "main" is not supported yet, use "standalone"
+
+
+
+=== TEST 12: nor are clusters
+--- http_config
+redis main { mode cluster; server 127.0.0.1; }
+--- config
+--- must_die
+--- error_log
+mode "cluster" in redis "main" is not supported yet, use "standalone"
+
+
+
+=== TEST 13: a mode that is none
+--- http_config
+redis main { server 127.0.0.1; mode single; }
+--- config
+--- must_die
+--- error_log
+invalid mode in redis "main", use "standalone"
+
+
+
+=== TEST 14: mode twice
+--- http_config
+redis main { server 127.0.0.1; mode standalone; mode standalone; }
+--- config
+--- must_die
+--- error_log
+"mode" directive is duplicate in redis "main"
+
+
+
+=== TEST 15: nor is TLS
+--- http_config
+redis main { server 127.0.0.1; tls on; }
+--- config
+--- must_die
+--- error_log
+"tls" in redis "main": TLS is not supported yet
+
+
+
+=== TEST 16: nor its files
+--- http_config
+redis main { server 127.0.0.1; tls_trusted_certificate ca.pem; }
+--- config
+--- must_die
+--- error_log
+"tls_trusted_certificate" in redis "main": TLS is not supported yet
+
+
+
+=== TEST 17: user without password
+--- http_config
+redis main { server 127.0.0.1; user gw; }
+--- config
+--- must_die
+--- error_log
+"user" in redis "main" needs a "password_file"
+
+
+
+=== TEST 18: user twice
+--- http_config
+redis main { server 127.0.0.1; user gw; user gw; }
+--- config
+--- must_die
+--- error_log
+"user" directive is duplicate in redis "main"
+
+
+
+=== TEST 19: no such password file
+--- http_config
+redis main { server 127.0.0.1; password_file no.pass; }
+--- config
+--- must_die
+--- error_log
+no.pass" failed (2: No such file or directory)
+
+
+
+=== TEST 20: password_file twice
+--- http_config
+redis main { server 127.0.0.1; password_file nginx.conf; password_file nginx.conf; }
+--- config
+--- must_die
+--- error_log
+"password_file" directive is duplicate in redis "main"
+
+
+
+=== TEST 21: a password file without a password
+--- http_config
+redis main { server 127.0.0.1; password_file /dev/null; }
+--- config
+--- must_die
+--- error_log
+password_file "/dev/null" must hold 1 to 4096 bytes
+
+
+
+=== TEST 22: a password without end
+--- http_config
+redis main { server 127.0.0.1; password_file /dev/zero; }
+--- config
+--- must_die
+--- error_log
+password_file "/dev/zero" must hold 1 to 4096 bytes
+
+
+
+=== TEST 23: a database that is none
+--- http_config
+redis main { server 127.0.0.1; database -1; }
+--- config
+--- must_die
+--- error_log
+invalid database "-1" in redis "main", give a number between 0 and 1000000
+
+
+
+=== TEST 24: database twice
+--- http_config
+redis main { server 127.0.0.1; database 1; database 2; }
+--- config
+--- must_die
+--- error_log
+"database" directive is duplicate in redis "main"
+
+
+
+=== TEST 25: nothing may be pending
+--- http_config
+redis main { server 127.0.0.1; max_pending 0; }
+--- config
+--- must_die
+--- error_log
+invalid max_pending "0" in redis "main", give a number between 1 and 1000000
+
+
+
+=== TEST 26: replies of no size
+--- http_config
+redis main { server 127.0.0.1; max_reply 100; }
+--- config
+--- must_die
+--- error_log
+invalid max_reply "100", give a size between 1k and 512m
+
+
+
+=== TEST 27: max_reply twice
+--- http_config
+redis main { server 127.0.0.1; max_reply 1m; max_reply 1m; }
+--- config
+--- must_die
+--- error_log
+"max_reply" directive is duplicate in redis "main"
+
+
+
+=== TEST 28: a timeout of nothing
+--- http_config
+redis main { server 127.0.0.1; timeout command=0; }
+--- config
+--- must_die
+--- error_log
+invalid timeout "command=0" in redis "main", give connect=TIME or command=TIME between 1ms and 1h
+
+
+
+=== TEST 29: a timeout for nothing
+--- http_config
+redis main { server 127.0.0.1; timeout read=1s; }
+--- config
+--- must_die
+--- error_log
+invalid timeout "read=1s" in redis "main"
+
+
+
+=== TEST 30: no timeout
+--- http_config
+redis main { server 127.0.0.1; timeout; }
+--- config
+--- must_die
+--- error_log
+"timeout" in redis "main" needs connect=TIME or command=TIME
+
+
+
+=== TEST 31: a timeout twice
+--- http_config
+redis main { server 127.0.0.1; timeout command=1s; timeout command=1s; }
+--- config
+--- must_die
+--- error_log
+timeout "command=1s" is duplicate in redis "main"
+
+
+
+=== TEST 32: all that is there, behind what refers to it
+--- http_config
+rate_limit_zone $remote_addr zone=a:1m rate=1r/s redis=my-redis.1;
+
+redis my-redis.1 {
+    server        unix:/nowhere/redis.sock;
+    mode          standalone;
+    user          gw;
+    password_file nginx.conf;
+    database      7;
+    timeout       connect=1s;
+    timeout       command=70ms;
+    max_pending   100;
+    max_reply     2m;
+    tls           off;
+}
+--- config
+location /t {
+    return 204;
+}
+--- request
+GET /t
+--- error_code: 204
+--- no_error_log
+[error]
