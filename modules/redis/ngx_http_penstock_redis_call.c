@@ -26,8 +26,8 @@ static void ngx_http_penstock_redis_untime(
 static ngx_http_penstock_redis_call_t *ngx_http_penstock_redis_detach(
     ngx_http_penstock_redis_cmd_t *cmd);
 static void ngx_http_penstock_redis_free(ngx_http_penstock_redis_cmd_t *cmd);
-static ngx_msec_t ngx_http_penstock_redis_overdue(
-    ngx_http_penstock_redis_node_t *node);
+static ngx_int_t ngx_http_penstock_redis_overdue(
+    ngx_http_penstock_redis_node_t *node, ngx_msec_t *at);
 static ngx_int_t ngx_http_penstock_redis_again(
     ngx_http_penstock_redis_cmd_t *cmd);
 
@@ -478,11 +478,9 @@ ngx_http_penstock_redis_watch(ngx_http_penstock_redis_node_t *node)
 
     } else {
 
-        if (ngx_queue_empty(&node->sent)) {
+        if (ngx_http_penstock_redis_overdue(node, &at) != NGX_OK) {
             return;
         }
-
-        at = ngx_http_penstock_redis_overdue(node);
     }
 
     if (node->timer.timer_set) {
@@ -501,31 +499,51 @@ ngx_http_penstock_redis_watch(ngx_http_penstock_redis_node_t *node)
 }
 
 
-/* when the oldest command's reply makes us give up the connection */
+/*
+ * When to give up the connection, as seen from its oldest command: sent, or
+ * in part.  NGX_DECLINED: there is none.
+ */
 
-static ngx_msec_t
-ngx_http_penstock_redis_overdue(ngx_http_penstock_redis_node_t *node)
+static ngx_int_t
+ngx_http_penstock_redis_overdue(ngx_http_penstock_redis_node_t *node,
+    ngx_msec_t *at)
 {
     ngx_msec_t                      since;
     ngx_queue_t                    *q;
     ngx_http_penstock_redis_cmd_t  *cmd;
 
-    q = ngx_queue_head(&node->sent);
+    if (!ngx_queue_empty(&node->sent)) {
+        q = ngx_queue_head(&node->sent);
+
+    } else if (!ngx_queue_empty(&node->waiting)) {
+        q = ngx_queue_head(&node->waiting);
+
+    } else {
+        return NGX_DECLINED;
+    }
+
     cmd = ngx_queue_data(q, ngx_http_penstock_redis_cmd_t, queue);
+
+    if (cmd->copied == 0) {
+        return NGX_DECLINED;
+    }
 
     since = cmd->deadline;
 
-    if ((ngx_msec_int_t) (node->last_read - since) > 0) {
-        since = node->last_read;
+    if ((ngx_msec_int_t) (node->last_sign - since) > 0) {
+        since = node->last_sign;
     }
 
-    return since + 3 * node->redis->command_timeout;
+    *at = since + 3 * node->redis->command_timeout;
+
+    return NGX_OK;
 }
 
 
 void
 ngx_http_penstock_redis_timer_handler(ngx_event_t *ev)
 {
+    ngx_msec_t                       at;
     ngx_rbtree_node_t               *min;
     ngx_http_penstock_redis_cmd_t   *cmd;
     ngx_http_penstock_redis_node_t  *node;
@@ -568,10 +586,8 @@ ngx_http_penstock_redis_timer_handler(ngx_event_t *ev)
     }
 
     if (node->state == NGX_HTTP_PENSTOCK_REDIS_UP
-        && !ngx_queue_empty(&node->sent)
-        && (ngx_msec_int_t) (ngx_http_penstock_redis_overdue(node)
-                             - ngx_current_msec)
-           <= 0)
+        && ngx_http_penstock_redis_overdue(node, &at) == NGX_OK
+        && (ngx_msec_int_t) (at - ngx_current_msec) <= 0)
     {
         ngx_http_penstock_redis_fail(node, 0, "no reply in time");
         return;

@@ -256,7 +256,7 @@ ngx_http_penstock_redis_connected(ngx_http_penstock_redis_node_t *node)
     }
 
     node->state = NGX_HTTP_PENSTOCK_REDIS_HANDSHAKE;
-    node->last_read = ngx_current_msec;
+    node->last_sign = ngx_current_msec;
 
     ngx_http_penstock_redis_post(node);
 

@@ -70,7 +70,7 @@ ngx_http_penstock_redis_read_handler(ngx_event_t *rev)
             return;
         }
 
-        node->last_read = ngx_current_msec;
+        node->last_sign = ngx_current_msec;
 
         if (ngx_http_penstock_redis_parse(node, node->in, n) != NGX_OK) {
             return;
@@ -165,6 +165,10 @@ ngx_http_penstock_redis_write_handler(ngx_event_t *wev)
         ngx_http_penstock_redis_connect_done(node);
         return;
     }
+
+    /* a large command is on its way and the other side takes it */
+
+    node->last_sign = ngx_current_msec;
 
     ngx_http_penstock_redis_flush(node);
 }

@@ -151,7 +151,7 @@ struct ngx_http_penstock_redis_node_s {
     ngx_uint_t                           pauses;
     ngx_msec_t                           pause_until;
     ngx_msec_t                           up_since;
-    ngx_msec_t                           last_read;
+    ngx_msec_t                           last_sign; /* of the server */
 
     unsigned                             paused:1;
     unsigned                             drain:1; /* close when all is read */
