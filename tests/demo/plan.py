@@ -177,7 +177,7 @@ def build(orders, skus, tokens, reads_per_order, lanes, seed=7):
                  for c, t in tokens.items()})
     reads = len(orders) * reads_per_order
     browse(plan, rng, orders, skus, reads, lanes)
-    plan.queue("order", 3)
+    plan.queue("order", 4)
     for n, order in enumerate(orders):
         plan.job("order", order_steps(order, rng, plan.tokens),
                  gate=(n + 0.5) / len(orders) * reads)
