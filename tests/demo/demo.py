@@ -39,6 +39,8 @@ MODULE = os.path.abspath(os.environ.get(
 ISSUER, AUDIENCE = "https://issuer.example", "https://gateway.example"
 CHANNELS = {"webshop": "channel", "app": "channel", "marketplace": "partner",
             "edi": "partner"}
+# nginx stands where an ordinary user's PATH does not look
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 BAD_LINE = re.compile(r"\[(alert|emerg|crit)\]|Sanitizer|runtime error: ")
 
 
@@ -376,6 +378,7 @@ def main(argv):
     folder = tempfile.mkdtemp(prefix="penstock-demo-")
     servers = Servers(folder)
     left_running = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = run(options, folder, servers)
         left_running = options.keep

@@ -16,7 +16,7 @@ import penstock
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
-CONFIG = os.path.join(ROOT, "lua-free-config")
+CONFIG = os.environ.get('X_CONFIG') or os.path.join(ROOT, 'lua-free-config')
 sys.path.insert(0, os.path.join(ROOT, "tests/demo"))
 
 import demo                                               # noqa: E402
