@@ -357,14 +357,14 @@ def main(argv):
                         help="CSV with invoice,sku,quantity,customer,country")
     parser.add_argument("--keep", action="store_true",
                         help="leave it running and print lines to try")
-    parser.add_argument("--reads-per-order", type=int, default=200,
-                        metavar="N", help="browsing reads (default 200)")
-    parser.add_argument("--lanes", type=int, default=6, metavar="N",
-                        help="browsing connections (default 6)")
+    parser.add_argument("--reads-per-order", type=int, default=300,
+                        metavar="N", help="browsing reads (default 300)")
+    parser.add_argument("--lanes", type=int, default=10, metavar="N",
+                        help="browsing connections (default 10)")
     parser.add_argument("--erp-latency", default="80ms", metavar="TIME")
     parser.add_argument("--erp-concurrency", type=int, default=15,
                         metavar="N", help="what the ERP takes at once")
-    parser.add_argument("--max-age", type=int, default=10, metavar="SECONDS",
+    parser.add_argument("--max-age", type=int, default=60, metavar="SECONDS",
                         help="how long the ERP lets answers be kept")
     parser.add_argument("--config", metavar="DIR",
                         default=os.path.join(ROOT, "lua-free-config"),

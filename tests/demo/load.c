@@ -10,7 +10,8 @@
  *   queue NAME LANES PAUSE
  *                        jobs that follow belong to it; LANES connections
  *                        take them in order, PAUSE us between two jobs
- *   job GATE             starts when the first queue has done GATE steps
+ *   job GATE             starts when the first queue has done GATE jobs; one
+ *                        of the first queue itself, when the second has
  *   get N TARGET         steps of the job, one after the other
  *   post N TARGET BODY
  *
@@ -67,7 +68,7 @@ typedef struct {
 
 typedef struct {
     const char      *name;
-    size_t           lanes, first, n, next, done;
+    size_t           lanes, first, n, next, done;    /* jobs */
     uint64_t         pause;
 } load_queue_t;
 
@@ -462,10 +463,10 @@ lane_finish(load_lane_t *lane, load_answer_t *a)
     limited += a->status == 429;
     failed += a->status == 0 || a->status >= 500;
 
-    lane->queue->done++;
     lane->waiting = 0;
 
     if (++lane->step == lane->job->n) {
+        lane->queue->done++;
         lane->job = NULL;
         lane->not_before = now_us() + lane->queue->pause;
     }
@@ -747,7 +748,7 @@ static int
 lane_next(load_lane_t *lane, uint64_t now)
 {
     load_job_t    *job;
-    load_queue_t  *q;
+    load_queue_t  *q, *gate;
 
     q = lane->queue;
 
@@ -758,7 +759,9 @@ lane_next(load_lane_t *lane, uint64_t now)
 
         job = &jobs[q->first + q->next];
 
-        if (now < lane->not_before || queues[0].done < job->gate) {
+        gate = &queues[q == &queues[0]];
+
+        if (now < lane->not_before || gate->done < job->gate) {
             return 1;
         }
 
@@ -767,6 +770,7 @@ lane_next(load_lane_t *lane, uint64_t now)
         lane->step = 0;
 
         if (job->n == 0) {
+            q->done++;
             lane->job = NULL;
             return 1;
         }

@@ -61,7 +61,7 @@ def read_orders(path):
     return list(orders.values()), lines, skipped
 
 
-def generate_orders(path, orders=500, skus=2000, seed=7):
+def generate_orders(path, orders=250, skus=2000, seed=7):
     """A CSV as a wholesaler's: few SKUs sell often, most seldom; most orders
     have a few lines, some very many; some are returns."""
     rng = random.Random(seed)
@@ -177,7 +177,7 @@ def build(orders, skus, tokens, reads_per_order, lanes, seed=7):
                  for c, t in tokens.items()})
     reads = len(orders) * reads_per_order
     browse(plan, rng, orders, skus, reads, lanes)
-    plan.queue("order", 4)
+    plan.queue("order", 2)
     for n, order in enumerate(orders):
         plan.job("order", order_steps(order, rng, plan.tokens),
                  gate=(n + 0.5) / len(orders) * reads)
@@ -186,22 +186,24 @@ def build(orders, skus, tokens, reads_per_order, lanes, seed=7):
 
 
 def browse(plan, rng, orders, skus, reads, lanes):
-    """Product and category pages, as popular as what is ordered."""
+    """Product and category pages, as popular as what is ordered; browsing
+    and orders wait for each other, so that one runs around the other."""
     sold = collections.Counter(s for o in orders for s, _ in o.lines)
     weights = list(itertools.accumulate(sold[s] + 0.1 for s in skus))
     pages = [skus[i:i + CATEGORY] for i in range(0, len(skus), CATEGORY)]
     product = [(availability([s]), cells_of([s])) for s in skus]
     category = [(availability(p), cells_of(p)) for p in pages]
     plan.queue("browse", lanes)
-    for _ in range(reads):
+    for n in range(reads):
         at = bisect.bisect(weights, rng.random() * weights[-1])
-        target, cells = category[at // CATEGORY] if rng.random() < 0.4 \
+        target, cells = category[at // CATEGORY] if rng.random() < 0.2 \
             else product[at]
         channel = rng.choices(("webshop", "app", "marketplace"),
                               (60, 25, 15))[0]
         plan.job("browse", [Step(channel, "browse",
                                  rng.choice(plan.tokens[channel]), target,
-                                 cells)])
+                                 cells)],
+                 gate=max(0, n * len(orders) // reads - 5))
 
 
 def order_steps(order, rng, tokens):
@@ -231,14 +233,14 @@ def scrape(plan, rng, skus, reads, tokens):
     """One channel that misbehaves: without a token, with an old one, one
     that is not for us, one of a stranger's key, and more than its plan."""
     plan.queue("scraper", 1, 50000)
-    jobs = max(10, reads // 500)
+    jobs = max(5, reads // 800)
     for n in range(jobs):
         steps = []
         for name in ("none", "expired", "audience", "forged"):
             sku = rng.choice(skus)
             steps.append(Step("scraper", name, tokens[name],
                               availability([sku]), cells_of([sku])))
-        for _ in range(40):
+        for _ in range(60):
             sku = rng.choice(skus[:50])
             steps.append(Step("scraper", "greedy", tokens["greedy"],
                               availability([sku]), cells_of([sku])))
