@@ -52,6 +52,7 @@ static ngx_str_t  ngx_http_penstock_av_dropped[] = {
     ngx_string("Content-Length"),
     ngx_string("Content-Type"),
     ngx_string("Set-Cookie"),
+    ngx_string("Accept-Ranges"),
     ngx_string("Age"),
     ngx_string("Date"),
     ngx_string("Server"),
@@ -74,10 +75,16 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
     }
 
     if (!x->complete) {
+
+        /* a refusal of nginx's own, such as 404 of a missing file */
+
+        if (!x->header && x->status < NGX_HTTP_INTERNAL_SERVER_ERROR) {
+            return NGX_HTTP_PENSTOCK_AV_NO_STORE;
+        }
+
         ctx->fail_status = x->header ? NGX_HTTP_BAD_GATEWAY : x->status;
 
-        return (ctx->fail_status >= NGX_HTTP_INTERNAL_SERVER_ERROR)
-               ? NGX_HTTP_PENSTOCK_AV_FAILURE : NGX_HTTP_PENSTOCK_AV_NO_STORE;
+        return NGX_HTTP_PENSTOCK_AV_FAILURE;
     }
 
     ngx_memzero(&head, sizeof(ngx_http_penstock_av_head_t));

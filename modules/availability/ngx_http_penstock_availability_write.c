@@ -157,7 +157,10 @@ ngx_http_penstock_av_write_tags(ngx_http_penstock_av_write_t *w,
     if (ngx_http_penstock_body(r, NGX_HTTP_PENSTOCK_WRITE_BODY, &body)
         == NGX_OK)
     {
-        root = json_loadb((char *) body.data, body.len, 0, NULL);
+        /* of two equal names the upstream may take the other one */
+
+        root = json_loadb((char *) body.data, body.len,
+                          JSON_REJECT_DUPLICATES, NULL);
     }
 
     if (root == NULL) {
@@ -235,7 +238,9 @@ ngx_http_penstock_av_write_done(ngx_http_penstock_exchange_t *x)
 {
     ngx_http_penstock_av_write_t  *w = x->data;
 
-    if (!x->complete || x->status < NGX_HTTP_SPECIAL_RESPONSE
+    /* 3xx too: a form's usual answer is 303 (RFC 9111, Section 4.4) */
+
+    if (!x->complete || x->status < NGX_HTTP_BAD_REQUEST
         || x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)
     {
         ngx_http_penstock_av_invalidate(w);
