@@ -46,7 +46,9 @@ typedef struct {
                                                         fills */
     ngx_atomic_t                          fills;     /* the last fill's id */
     ngx_atomic_t                          lost;      /* an invalidation that
-                                                        Redis did not get */
+                                                        Redis did not get: 1,
+                                                        or the worker that
+                                                        makes up for it */
     ngx_atomic_t                          all;       /* seq of a full purge */
     ngx_atomic_t                          bucket[NGX_HTTP_PENSTOCK_BUCKETS];
 } ngx_http_penstock_tag_table_t;
@@ -106,13 +108,14 @@ typedef struct {
 
 typedef struct {
     ngx_array_t                           zones;       /* of pointers */
+    ngx_http_complex_value_t              default_key;
 } ngx_http_penstock_av_main_conf_t;
 
 
 typedef struct {
     ngx_flag_t                            enabled;
     ngx_http_penstock_av_zone_t          *zone;
-    ngx_http_complex_value_t             *key;
+    ngx_http_complex_value_t             *key;         /* NULL: the default */
     ngx_array_t                          *valid;
     ngx_array_t                          *tags;
     ngx_array_t                          *bypass;      /* predicates */
@@ -190,6 +193,7 @@ typedef struct {
                                                           that we follow */
     uint64_t                              seq;         /* at its start */
     uint64_t                              clock;       /* Redis's, 0: none */
+    uint64_t                              asked;       /* ms, Redis */
 
     ngx_queue_t                           queue;
     ngx_event_t                           event;       /* background only */
@@ -240,6 +244,7 @@ const char *ngx_http_penstock_av_label(ngx_http_penstock_av_status_e status);
 /* _conf.c: the zone of that name, which may be defined later */
 
 void *ngx_http_penstock_av_create_main_conf(ngx_conf_t *cf);
+char *ngx_http_penstock_av_init_main_conf(ngx_conf_t *cf, void *conf);
 void *ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf);
 char *ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);

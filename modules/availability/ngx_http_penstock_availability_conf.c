@@ -45,6 +45,30 @@ ngx_http_penstock_av_create_main_conf(ngx_conf_t *cf)
 }
 
 
+char *
+ngx_http_penstock_av_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_penstock_av_main_conf_t  *amcf = conf;
+
+    ngx_str_t                          key;
+    ngx_http_compile_complex_value_t   ccv;
+
+    ngx_str_set(&key, "$scheme$host$request_uri");
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &key;
+    ccv.complex_value = &amcf->default_key;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 void *
 ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf)
 {
@@ -85,9 +109,7 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_penstock_av_loc_conf_t  *prev = parent;
     ngx_http_penstock_av_loc_conf_t  *conf = child;
 
-    ngx_str_t                           key;
-    ngx_http_penstock_loc_conf_t       *plcf;
-    ngx_http_compile_complex_value_t    ccv;
+    ngx_http_penstock_loc_conf_t  *plcf;
 
     ngx_conf_merge_ptr_value(conf->zone, prev->zone, NULL);
     ngx_conf_merge_ptr_value(conf->valid, prev->valid, NULL);
@@ -121,22 +143,7 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    conf->key = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (conf->key == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_str_set(&key, "$scheme$host$request_uri");
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &key;
-    ccv.complex_value = conf->key;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
+    /* it stays NULL: a location below may authenticate and must be asked */
 
     return NGX_CONF_OK;
 }

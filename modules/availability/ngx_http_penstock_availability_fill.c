@@ -11,6 +11,7 @@
 #include "ngx_http_penstock_availability.h"
 
 
+static void ngx_http_penstock_av_close(ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_av_exchange(
     ngx_http_penstock_av_ctx_t *ctx);
 static void ngx_http_penstock_av_exchange_done(
@@ -23,6 +24,10 @@ static void ngx_http_penstock_av_background(ngx_event_t *ev);
 ngx_int_t
 ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx)
 {
+    if (ctx->background) {
+        ngx_http_penstock_av_close(ctx->request);
+    }
+
     if (ctx->zone->redis == NULL
         || ngx_http_penstock_av_l2_look(ctx, ngx_http_penstock_av_looked)
            != NGX_OK)
@@ -71,6 +76,7 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
                  + ctx->record.while_revalidate)
     {
         ctx->background = 1;
+        ngx_http_penstock_av_close(ctx->request);
     }
 
     if (ngx_http_penstock_av_exchange(ctx) != NGX_OK) {
@@ -78,6 +84,26 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
     }
 
     return ctx->background ? NGX_OK : NGX_AGAIN;
+}
+
+
+/*
+ * HTTP/1.x would hold the next request of this connection until a fill in
+ * the background has ended.  Called before the answer, which must say so.
+ */
+
+static void
+ngx_http_penstock_av_close(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_V2)
+
+    if (r->stream) {
+        return;
+    }
+
+#endif
+
+    r->keepalive = 0;
 }
 
 
@@ -104,18 +130,6 @@ ngx_http_penstock_av_exchange(ngx_http_penstock_av_ctx_t *ctx)
     }
 
     ngx_http_penstock_count(ctx->zone->fills, 1);
-
-    if (ctx->background
-#if (NGX_HTTP_V2)
-        && r->stream == NULL
-#endif
-       )
-    {
-        /* HTTP/1.x would hold the next request of this connection until the
-           clone has ended */
-
-        r->keepalive = 0;
-    }
 
     return NGX_OK;
 }

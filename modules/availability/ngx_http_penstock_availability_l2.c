@@ -23,6 +23,7 @@ typedef struct {
     ngx_http_penstock_redis_call_t    call;
     ngx_http_penstock_av_zone_t      *zone;
     ngx_http_penstock_av_waiter_t    *waiter;
+    ngx_uint_t                        mends;      /* what was lost */
 } ngx_http_penstock_av_bump_t;
 
 
@@ -33,7 +34,8 @@ static ngx_int_t ngx_http_penstock_av_l2_tag_key(
     ngx_str_t *key);
 static ngx_int_t ngx_http_penstock_av_l2_record_key(
     ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *key);
-static void ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone);
+static ngx_uint_t ngx_http_penstock_av_l2_lost(
+    ngx_http_penstock_av_zone_t *zone);
 static void ngx_http_penstock_av_l2_bumped(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
 static void ngx_http_penstock_av_l2_waiter_gone(void *data);
@@ -105,7 +107,13 @@ ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    ngx_http_penstock_av_l2_lost(ctx->zone);
+    /* until that is made up for, Redis may hold what is void */
+
+    if (ngx_http_penstock_av_l2_lost(ctx->zone)) {
+        return NGX_DECLINED;
+    }
+
+    ctx->asked = ngx_http_penstock_av_now();
 
     ngx_memzero(&ctx->call, sizeof(ngx_http_penstock_redis_call_t));
 
@@ -415,6 +423,7 @@ ngx_http_penstock_av_l2_bump(ngx_http_penstock_av_zone_t *zone,
     }
 
     bump->zone = zone;
+    bump->mends = (tags == NULL);
     bump->call.handler = ngx_http_penstock_av_l2_bumped;
     bump->call.data = bump;
 
@@ -450,10 +459,16 @@ static void
 ngx_http_penstock_av_l2_bumped(ngx_http_penstock_redis_call_t *call,
     redisReply *reply)
 {
-    ngx_http_penstock_av_bump_t  *bump = call->data;
+    ngx_http_penstock_tag_table_t  *table;
+    ngx_http_penstock_av_bump_t    *bump = call->data;
+
+    table = ngx_http_penstock_av_tag_table(bump->zone);
 
     if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK) {
-        ngx_http_penstock_av_tag_table(bump->zone)->lost = 1;
+        table->lost = 1;
+
+    } else if (bump->mends) {
+        (void) ngx_atomic_cmp_set(&table->lost, ngx_pid, 0);
     }
 
     if (bump->waiter) {
@@ -480,26 +495,43 @@ ngx_http_penstock_av_l2_waiter_gone(void *data)
 }
 
 
-/* makes up for invalidations that Redis did not get */
+/*
+ * Makes up for invalidations that Redis did not get, as soon as it can: the
+ * worker that sees it first leaves its pid and purges the zone.  Returns
+ * whether Redis's records are still not to be used.
+ */
 
-static void
+static ngx_uint_t
 ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone)
 {
     ngx_pool_t                     *pool;
+    ngx_atomic_uint_t               lost;
     ngx_http_penstock_tag_table_t  *table;
 
     table = ngx_http_penstock_av_tag_table(zone);
+    lost = table->lost;
 
-    if (!table->lost || !ngx_http_penstock_redis_up(zone->redis)
-        || !ngx_atomic_cmp_set(&table->lost, 1, 0))
+    if (lost == 0) {
+        return 0;
+    }
+
+    if (lost > 1
+        && (lost == (ngx_atomic_uint_t) ngx_pid
+            || kill((ngx_pid_t) lost, 0) == 0 || ngx_errno != NGX_ESRCH))
     {
-        return;
+        return 1;
+    }
+
+    if (!ngx_http_penstock_redis_up(zone->redis)
+        || !ngx_atomic_cmp_set(&table->lost, lost, ngx_pid))
+    {
+        return 1;
     }
 
     pool = ngx_create_pool(256, ngx_cycle->log);
     if (pool == NULL) {
         table->lost = 1;
-        return;
+        return 1;
     }
 
     /* it says "lost" again when this fails too */
@@ -507,4 +539,6 @@ ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone)
     ngx_http_penstock_av_l2_bump(zone, NULL, NULL, pool);
 
     ngx_destroy_pool(pool);
+
+    return 1;
 }

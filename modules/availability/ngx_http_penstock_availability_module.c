@@ -118,7 +118,7 @@ static ngx_http_module_t  ngx_http_penstock_availability_module_ctx = {
     ngx_http_penstock_av_init,             /* postconfiguration */
 
     ngx_http_penstock_av_create_main_conf, /* create main configuration */
-    NULL,                                  /* init main configuration */
+    ngx_http_penstock_av_init_main_conf,   /* init main configuration */
 
     NULL,                                  /* create server configuration */
     NULL,                                  /* merge server configuration */
@@ -232,8 +232,10 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx)
 {
-    ngx_str_t            key;
-    ngx_http_request_t  *r;
+    ngx_str_t                          key;
+    ngx_http_request_t                *r;
+    ngx_http_complex_value_t          *value;
+    ngx_http_penstock_av_main_conf_t  *amcf;
 
     r = ctx->request;
 
@@ -249,7 +251,24 @@ ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx)
         break;
     }
 
-    if (ngx_http_complex_value(r, ctx->conf->key, &key) != NGX_OK
+    value = ctx->conf->key;
+
+    if (value == NULL) {
+
+        /* nobody said that clients with credentials share their answers
+           (RFC 9111, Section 3.5) */
+
+        if (r->headers_in.authorization) {
+            return ngx_http_penstock_av_decline(ctx,
+                                                NGX_HTTP_PENSTOCK_AV_BYPASS);
+        }
+
+        amcf = ngx_http_get_module_main_conf(r,
+                                       ngx_http_penstock_availability_module);
+        value = &amcf->default_key;
+    }
+
+    if (ngx_http_complex_value(r, value, &key) != NGX_OK
         || ngx_http_penstock_sha256(&key, 1, ctx->key) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -425,7 +444,11 @@ ngx_http_penstock_av_give_up(ngx_http_penstock_av_ctx_t *ctx)
 {
     ctx->state = NGX_HTTP_PENSTOCK_AV_DONE;
 
+    /* one that was invalidated is known to be old: only where that is asked
+       for, however fresh it was */
+
     if (ctx->have
+        && (ctx->valid || ctx->record.if_error)
         && ngx_http_penstock_av_now()
            < ctx->record.created + ctx->record.fresh + ctx->record.if_error)
     {

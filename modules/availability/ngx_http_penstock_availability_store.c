@@ -434,7 +434,7 @@ ngx_http_penstock_av_confirm(ngx_http_penstock_av_ctx_t *ctx)
         /* still the record that was compared */
 
         if (e->filler == ctx->fill) {
-            e->checked = ngx_http_penstock_av_now();
+            e->checked = ctx->asked;
         }
     }
 
@@ -495,7 +495,10 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
     entry.made_by = ctx->fill;
     entry.seq = ctx->seq;
     entry.checked_gen = void_ ? 0 : gen;
-    entry.checked = ngx_http_penstock_av_now();
+
+    /* Redis knew of no invalidation then; a slow fill is no younger for it */
+
+    entry.checked = ctx->looked ? ctx->asked : ngx_http_penstock_av_now();
     entry.fresh_until = record.created + record.fresh;
     entry.stale_until = entry.fresh_until + record.while_revalidate;
     entry.pass_until = 0;
@@ -513,6 +516,21 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
                    raw->data, raw->len);
 
         ctx->stored = !void_;
+
+    } else {
+
+        /* no room even in an empty zone: the followers go on by themselves */
+
+        node = ngx_http_penstock_dict_insert(dict, ctx->key,
+                                        sizeof(ngx_http_penstock_av_entry_t));
+
+        if (node) {
+            e = (ngx_http_penstock_av_entry_t *) node->data;
+
+            ngx_memzero(e, sizeof(ngx_http_penstock_av_entry_t));
+            e->pass_until = ngx_http_penstock_av_now()
+                            + NGX_HTTP_PENSTOCK_PASS;
+        }
     }
 
     ngx_http_penstock_dict_unlock(dict);
@@ -653,6 +671,4 @@ ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone, ps_tags_t *tags)
     }
 
     (void) ngx_atomic_fetch_add(&table->gen, 1);
-
-    ngx_http_penstock_count(zone->invalidations, 1);
 }

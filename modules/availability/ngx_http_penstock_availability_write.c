@@ -30,6 +30,7 @@ typedef struct {
     unsigned                           started:1;
     unsigned                           purge:1;
     unsigned                           all:1;
+    unsigned                           invalidated:1;
 } ngx_http_penstock_av_write_t;
 
 
@@ -43,6 +44,8 @@ static void ngx_http_penstock_av_write_add(ngx_http_penstock_av_write_t *w,
     json_t *value);
 static void ngx_http_penstock_av_write_done(ngx_http_penstock_exchange_t *x);
 static void ngx_http_penstock_av_invalidate(ngx_http_penstock_av_write_t *w);
+static void ngx_http_penstock_av_invalidated(
+    ngx_http_penstock_av_write_t *w);
 static ngx_int_t ngx_http_penstock_av_write_answer(
     ngx_http_penstock_av_write_t *w);
 static ngx_int_t ngx_http_penstock_av_purge_start(
@@ -84,6 +87,8 @@ ngx_http_penstock_av_write(ngx_http_request_t *r,
         if (!x->done || w->waiter.bump) {
             return ngx_http_penstock_park(r, 0, 0);
         }
+
+        ngx_http_penstock_av_invalidated(w);
 
         return ngx_http_penstock_av_write_answer(w);
     }
@@ -265,10 +270,27 @@ ngx_http_penstock_av_invalidate(ngx_http_penstock_av_write_t *w)
         return;
     }
 
+    w->invalidated = 1;
+
     ngx_http_penstock_av_bump(w->zone, tags);
+    ngx_http_penstock_count(w->zone->invalidations, 1);
 
     ngx_http_penstock_av_l2_bump(w->zone, tags, &w->waiter,
                                  w->request->pool);
+}
+
+
+/*
+ * Redis has answered.  Until it had the invalidation, another worker may have
+ * taken from it what was void already, as if that were new.
+ */
+
+static void
+ngx_http_penstock_av_invalidated(ngx_http_penstock_av_write_t *w)
+{
+    if (w->invalidated && w->zone->redis) {
+        ngx_http_penstock_av_bump(w->zone, w->all ? NULL : w->tags);
+    }
 }
 
 
@@ -306,8 +328,14 @@ ngx_http_penstock_av_purge_start(ngx_http_penstock_av_write_t *w)
     r = w->request;
 
     if (w->started) {
-        return w->waiter.bump ? ngx_http_penstock_park(r, 0, 0)
-                              : ngx_http_penstock_av_purge_answer(w);
+
+        if (w->waiter.bump) {
+            return ngx_http_penstock_park(r, 0, 0);
+        }
+
+        ngx_http_penstock_av_invalidated(w);
+
+        return ngx_http_penstock_av_purge_answer(w);
     }
 
     w->started = 1;

@@ -601,6 +601,12 @@ ngx_http_penstock_exchange_headers(ngx_http_request_t *r,
         r->headers_out.headers.last = &r->headers_out.headers.part;
     }
 
+    if (r->headers_out.trailers.last
+        == &x->request->headers_out.trailers.part)
+    {
+        r->headers_out.trailers.last = &r->headers_out.trailers.part;
+    }
+
     for (part = &had.part; part; part = part->next) {
         h = part->elts;
 
@@ -641,6 +647,13 @@ ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
 
     if (ngx_http_penstock_exchange_headers(r, x) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* a fill has asked for the whole: the range is cut here */
+
+    if (x->get && x->status == NGX_HTTP_OK) {
+        ngx_http_clear_accept_ranges(r);
+        r->allow_ranges = 1;
     }
 
     b = ngx_calloc_buf(r->pool);
