@@ -284,6 +284,13 @@ ngx_http_penstock_exchange_header(ngx_http_penstock_exchange_t *x,
     r->filter_need_in_memory = 1;
     r->allow_ranges = 0;
 
+    if (r->headers_out.status == 0) {
+
+        /* no status line: for nginx an answer in HTTP/0.9, for us none */
+
+        return NGX_ERROR;
+    }
+
     x->header = 1;
     x->status = r->headers_out.status;
 
