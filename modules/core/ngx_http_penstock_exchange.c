@@ -656,9 +656,16 @@ ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* a fill has asked for the whole: the range is cut here */
+    if (!x->get) {
 
-    if (x->get && x->status == NGX_HTTP_OK) {
+        /* the upstream has judged If-Match and the like itself */
+
+        r->disable_not_modified = 1;
+
+    } else if (x->status == NGX_HTTP_OK) {
+
+        /* a fill has asked for the whole: the range is cut here */
+
         ngx_http_clear_accept_ranges(r);
         r->allow_ranges = 1;
     }
