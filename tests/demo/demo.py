@@ -41,6 +41,7 @@ CHANNELS = {"webshop": "channel", "app": "channel", "marketplace": "partner",
             "edi": "partner"}
 # nginx stands where an ordinary user's PATH does not look
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+NGINX = os.environ.get("PENSTOCK_NGINX", "nginx")
 BAD_LINE = re.compile(r"\[(alert|emerg|crit)\]|Sanitizer|runtime error: ")
 
 
@@ -153,7 +154,7 @@ class Servers:
                           " replace by an address of its own")
             with open(path, "w") as file:
                 file.write(text.replace(old, f"127.0.0.1:{new}"))
-        argv = ["nginx", "-p", prefix + "/", "-e", "logs/error.log",
+        argv = [NGINX, "-p", prefix + "/", "-e", "logs/error.log",
                 "-c", "nginx.conf", "-g", "daemon off;"]
         log = os.path.join(prefix, "logs/error.log")
         check = subprocess.run(argv[:-2] + ["-t"], capture_output=True,
@@ -316,7 +317,6 @@ def run(options, folder, servers):
             break
         history += rows
         since = rows[-1][0]
-    # one answer's way from the ERP to the channel
     may_be_old = options.max_age + options.answer_time
     verdict = judge.judge(plan, servers.path("results"),
                           servers.path("bodies"), history, may_be_old)
@@ -366,11 +366,14 @@ def main(argv):
                         metavar="N", help="what the ERP takes at once")
     parser.add_argument("--max-age", type=int, default=60, metavar="SECONDS",
                         help="how long the ERP lets answers be kept")
+    parser.add_argument("--answer-time", type=float, default=0.5,
+                        metavar="SECONDS",
+                        help="an answer's way from the ERP to the channel, at"
+                        " most: it may be older than max-age by that")
     parser.add_argument("--config", metavar="DIR",
                         default=os.path.join(ROOT, "lua-free-config"),
                         help="configuration (default lua-free-config)")
     options = parser.parse_args(argv)
-    options.answer_time = 0.5
     if not os.path.exists(MODULE):
         stop_with(f"{MODULE} is not there; run ./build.sh build first")
     if options.orders and not os.path.isfile(options.orders):

@@ -90,7 +90,7 @@ class Config(unittest.TestCase):
     def test_every_file_is_used(self):
         prefix = self.servers.path("gateway")
         done = subprocess.run(
-            ["nginx", "-p", prefix + "/", "-e", "logs/test.log",
+            [demo.NGINX, "-p", prefix + "/", "-e", "logs/test.log",
              "-c", "nginx.conf", "-T"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn("[warn]", done.stderr)

@@ -117,7 +117,7 @@ class Run(unittest.TestCase):
             done = subprocess.run(
                 [sys.executable, os.path.join(ROOT, "tests/demo/demo.py"),
                  "--orders", file.name, "--reads-per-order", "40",
-                 "--max-age", "2"], stdout=subprocess.PIPE,
+                 "--max-age", "2", "--answer-time", "10"], stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True, timeout=300)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn("All promises held", done.stdout)
