@@ -106,6 +106,33 @@ sub scan {
 }
 
 
+# nginx answers a bad request early and closes; a client that still writes
+# then has the answer to read, not a signal to die of
+
+sub read_after_refused_write {
+    no warnings 'redefine', 'prototype';
+
+    my $write = \&Test::Nginx::Socket::write_event_handler;
+
+    *Test::Nginx::Socket::write_event_handler = sub ($) {
+        my ($ctx) = @_;
+        my $refused;
+
+        local $SIG{PIPE} = 'IGNORE';
+        local $SIG{__WARN__} = sub {
+            $refused = $_[0] =~ /^write failed: (?:Broken pipe|Connection reset)/
+                or warn @_;
+        };
+
+        my $rc = $write->($ctx);
+        return $rc unless $refused;
+
+        $ctx->{resp} = '' if $ctx->{resp} =~ /^write failed: /;
+        return 2;
+    };
+}
+
+
 sub setup {
     my ($file) = $0 =~ m{([^/]+)\.t$};
     my $probe = defined $file && $file =~ /^probe-/;
@@ -125,6 +152,7 @@ sub setup {
     # what nginx says to the terminal when it must not start is in its log too
 
     Test::Nginx::Util::add_block_preprocessor(sub {
+        read_after_refused_write() unless $block;
         $block = shift;
         $block->set_value('suppress_stderr', 1) if defined $block->must_die;
     });

@@ -323,10 +323,10 @@ class Gateway(Server):
 
     def __init__(self, http, main='', events='', workers=1, level='info',
                  allow=(), whole=False, port=None, start=True, env=None,
-                 directory=None, error_log='error.log', module=MODULE,
+                 directory=None, error_log='error.log', module=None,
                  **names):
         super().__init__(directory)
-        self.module = module
+        self.module = module or MODULE
         self.error_log = error_log
         self.port = port or free_port()
         self.level = level
