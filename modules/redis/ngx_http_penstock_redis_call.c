@@ -26,8 +26,6 @@ static void ngx_http_penstock_redis_untime(
 static ngx_http_penstock_redis_call_t *ngx_http_penstock_redis_detach(
     ngx_http_penstock_redis_cmd_t *cmd);
 static void ngx_http_penstock_redis_free(ngx_http_penstock_redis_cmd_t *cmd);
-static ngx_int_t ngx_http_penstock_redis_overdue(
-    ngx_http_penstock_redis_node_t *node, ngx_msec_t *at);
 static ngx_int_t ngx_http_penstock_redis_again(
     ngx_http_penstock_redis_cmd_t *cmd);
 
@@ -65,6 +63,11 @@ ngx_http_penstock_redis_route(ngx_http_penstock_redis_t *redis,
     }
 
     if (node->state == NGX_HTTP_PENSTOCK_REDIS_CLOSED) {
+
+        if (node->ident == 0) {
+            ngx_http_penstock_redis_node_init(node);
+        }
+
         ngx_http_penstock_redis_connect(node);
 
         if (node->state == NGX_HTTP_PENSTOCK_REDIS_BACKOFF) {
@@ -114,6 +117,10 @@ ngx_http_penstock_redis_ready(ngx_http_penstock_redis_node_t *node)
         break;
 
     default: /* NGX_HTTP_PENSTOCK_REDIS_CLOSED */
+        if (node->gone) {
+            return 0;
+        }
+
         break;
     }
 
@@ -255,10 +262,12 @@ void
 ngx_http_penstock_redis_complete(ngx_http_penstock_redis_cmd_t *cmd,
     ngx_http_penstock_redis_status_e status, redisReply *reply)
 {
+    ngx_uint_t                       gone;
     ngx_http_penstock_redis_t       *redis;
     ngx_http_penstock_redis_call_t  *call;
 
     redis = cmd->node->redis;
+    gone = cmd->node->gone;
 
     call = ngx_http_penstock_redis_detach(cmd);
 
@@ -291,8 +300,36 @@ ngx_http_penstock_redis_complete(ngx_http_penstock_redis_cmd_t *cmd,
     if (call) {
         call->status = status;
 
-        if (call->handler) {
+        if (call->handler && !gone) {
             call->handler(call, reply);
+        }
+    }
+}
+
+
+void
+ngx_http_penstock_redis_expire(ngx_http_penstock_redis_cmd_t *cmd)
+{
+    ngx_http_penstock_redis_call_t  *call;
+
+    if (cmd->copied == 0) {
+        ngx_http_penstock_redis_complete(cmd, NGX_HTTP_PENSTOCK_REDIS_DOWN,
+                                         NULL);
+        return;
+    }
+
+    /* the command stays where its reply will look for it */
+
+    ngx_http_penstock_count(cmd->node->redis->metrics.lost, 1);
+
+    ngx_http_penstock_redis_untime(cmd);
+    call = ngx_http_penstock_redis_detach(cmd);
+
+    if (call) {
+        call->status = NGX_HTTP_PENSTOCK_REDIS_LOST;
+
+        if (call->handler) {
+            call->handler(call, NULL);
         }
     }
 }
@@ -387,6 +424,17 @@ ngx_http_penstock_redis_reply(ngx_http_penstock_redis_node_t *node,
                 ngx_http_penstock_redis_pause(node,
                                               "it wants authentication");
             }
+
+        } else if (ngx_strncmp(reply->str, "READONLY", 8) == 0
+                   && !node->drain
+                   && ngx_current_msec - node->up_since
+                      >= NGX_HTTP_PENSTOCK_REDIS_STABLE)
+        {
+            /* no longer the master: its name may lead to another by now */
+
+            ngx_log_error(NGX_LOG_ERR, &node->log, 0,
+                          "it became read-only, connecting anew");
+            node->drain = 1;
         }
 
     } else {
@@ -448,150 +496,4 @@ ngx_http_penstock_redis_again(ngx_http_penstock_redis_cmd_t *cmd)
     ngx_http_penstock_redis_post(node);
 
     return NGX_OK;
-}
-
-
-/*
- * One timer a node.  While somebody waits it is not cancelable: a worker
- * that shuts down lets its requests finish.  Once nobody does it only
- * watches for a connection whose replies don't come.
- */
-
-void
-ngx_http_penstock_redis_watch(ngx_http_penstock_redis_node_t *node)
-{
-    ngx_msec_t          at;
-    ngx_uint_t          idle;
-    ngx_rbtree_node_t  *min;
-
-    idle = (node->timers.root == &node->sentinel);
-
-    node->timer.cancelable = idle;
-
-    if (node->connection) {
-        node->connection->idle = idle;
-    }
-
-    if (!idle) {
-        min = ngx_rbtree_min(node->timers.root, &node->sentinel);
-        at = min->key;
-
-    } else {
-
-        if (ngx_http_penstock_redis_overdue(node, &at) != NGX_OK) {
-            return;
-        }
-    }
-
-    if (node->timer.timer_set) {
-
-        /* one that fires too early finds nothing and is set again */
-
-        if ((ngx_msec_int_t) (node->timer.timer.key - at) <= 0) {
-            return;
-        }
-
-        ngx_del_timer(&node->timer);
-    }
-
-    ngx_add_timer(&node->timer,
-                  ngx_max((ngx_msec_int_t) (at - ngx_current_msec), 1));
-}
-
-
-/*
- * When to give up the connection, as seen from its oldest command: sent, or
- * in part.  NGX_DECLINED: there is none.
- */
-
-static ngx_int_t
-ngx_http_penstock_redis_overdue(ngx_http_penstock_redis_node_t *node,
-    ngx_msec_t *at)
-{
-    ngx_msec_t                      since;
-    ngx_queue_t                    *q;
-    ngx_http_penstock_redis_cmd_t  *cmd;
-
-    if (!ngx_queue_empty(&node->sent)) {
-        q = ngx_queue_head(&node->sent);
-
-    } else if (!ngx_queue_empty(&node->waiting)) {
-        q = ngx_queue_head(&node->waiting);
-
-    } else {
-        return NGX_DECLINED;
-    }
-
-    cmd = ngx_queue_data(q, ngx_http_penstock_redis_cmd_t, queue);
-
-    if (cmd->copied == 0) {
-        return NGX_DECLINED;
-    }
-
-    since = cmd->deadline;
-
-    if ((ngx_msec_int_t) (node->last_sign - since) > 0) {
-        since = node->last_sign;
-    }
-
-    *at = since + 3 * node->redis->command_timeout;
-
-    return NGX_OK;
-}
-
-
-void
-ngx_http_penstock_redis_timer_handler(ngx_event_t *ev)
-{
-    ngx_msec_t                       at;
-    ngx_rbtree_node_t               *min;
-    ngx_http_penstock_redis_cmd_t   *cmd;
-    ngx_http_penstock_redis_node_t  *node;
-    ngx_http_penstock_redis_call_t  *call;
-
-    node = ev->data;
-
-    while (node->timers.root != &node->sentinel) {
-
-        min = ngx_rbtree_min(node->timers.root, &node->sentinel);
-
-        if ((ngx_msec_int_t) (min->key - ngx_current_msec) > 0) {
-            break;
-        }
-
-        cmd = (ngx_http_penstock_redis_cmd_t *)
-                  ((char *) min
-                   - offsetof(ngx_http_penstock_redis_cmd_t, timer));
-
-        if (cmd->copied == 0) {
-            ngx_http_penstock_redis_complete(cmd,
-                                         NGX_HTTP_PENSTOCK_REDIS_DOWN, NULL);
-            continue;
-        }
-
-        /* the command stays where its reply will look for it */
-
-        ngx_http_penstock_count(node->redis->metrics.lost, 1);
-
-        ngx_http_penstock_redis_untime(cmd);
-        call = ngx_http_penstock_redis_detach(cmd);
-
-        if (call) {
-            call->status = NGX_HTTP_PENSTOCK_REDIS_LOST;
-
-            if (call->handler) {
-                call->handler(call, NULL);
-            }
-        }
-    }
-
-    if (node->state == NGX_HTTP_PENSTOCK_REDIS_UP
-        && ngx_http_penstock_redis_overdue(node, &at) == NGX_OK
-        && (ngx_msec_int_t) (at - ngx_current_msec) <= 0)
-    {
-        ngx_http_penstock_redis_fail(node, 0, "no reply in time");
-        return;
-    }
-
-    ngx_http_penstock_redis_watch(node);
 }

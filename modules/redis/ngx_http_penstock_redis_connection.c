@@ -13,10 +13,6 @@
 #define NGX_HTTP_PENSTOCK_REDIS_BACKOFF_MIN  50
 #define NGX_HTTP_PENSTOCK_REDIS_BACKOFF_MAX  5000
 
-/* a connection that lasted so long, in ms, ends a series of failures */
-
-#define NGX_HTTP_PENSTOCK_REDIS_STABLE       5000
-
 #define NGX_HTTP_PENSTOCK_REDIS_MAX_LINE     65536
 #define NGX_HTTP_PENSTOCK_REDIS_MAX_ELEMENTS 262144
 
@@ -33,12 +29,11 @@ static u_char *ngx_http_penstock_redis_log_error(ngx_log_t *log, u_char *buf,
 
 
 void
-ngx_http_penstock_redis_node_init(ngx_http_penstock_redis_node_t *node,
-    ngx_cycle_t *cycle)
+ngx_http_penstock_redis_node_init(ngx_http_penstock_redis_node_t *node)
 {
     node->ident = -1;
 
-    node->log = *cycle->log;
+    node->log = *ngx_cycle->log;
     node->log.handler = ngx_http_penstock_redis_log_error;
     node->log.data = node;
     node->log.action = NULL;
@@ -150,11 +145,6 @@ ngx_http_penstock_redis_resolve_handler(ngx_resolver_ctx_t *ctx)
 
     ngx_inet_set_port(&node->sockaddr.sockaddr, node->port);
 
-    if (ngx_exiting && node->timers.root == &node->sentinel) {
-        ngx_http_penstock_redis_close(node, 0);
-        return;
-    }
-
     ngx_http_penstock_redis_connect_addr(node);
 }
 
@@ -246,6 +236,9 @@ ngx_http_penstock_redis_connected(ngx_http_penstock_redis_node_t *node)
 
     ps_resp_limits_init(&node->limits, &caps);
 
+    node->state = NGX_HTTP_PENSTOCK_REDIS_HANDSHAKE;
+    node->last_sign = ngx_current_msec;
+
     node->reader = redisReaderCreate();
 
     if (node->reader == NULL
@@ -254,9 +247,6 @@ ngx_http_penstock_redis_connected(ngx_http_penstock_redis_node_t *node)
         ngx_http_penstock_redis_fail(node, 0, "no memory");
         return;
     }
-
-    node->state = NGX_HTTP_PENSTOCK_REDIS_HANDSHAKE;
-    node->last_sign = ngx_current_msec;
 
     ngx_http_penstock_redis_post(node);
 
@@ -391,6 +381,7 @@ ngx_http_penstock_redis_close(ngx_http_penstock_redis_node_t *node,
 
     } else {
         node->state = NGX_HTTP_PENSTOCK_REDIS_CLOSED;
+        node->fails = 0;
     }
 
     /* the state is set: what a handler sends from here is declined */

@@ -78,7 +78,10 @@ ngx_http_penstock_redis_read_handler(ngx_event_t *rev)
     }
 
     if (node->drain && node->ncommands == 0) {
-        ngx_http_penstock_redis_close(node, 1);
+
+        /* with a pause, where the next connection is likely no better */
+
+        ngx_http_penstock_redis_close(node, node->paused);
         return;
     }
 

@@ -17,7 +17,6 @@ typedef struct {
 
 static ngx_int_t ngx_http_penstock_redis_init(ngx_conf_t *cf);
 static void *ngx_http_penstock_redis_create_main_conf(ngx_conf_t *cf);
-static ngx_int_t ngx_http_penstock_redis_init_process(ngx_cycle_t *cycle);
 static void ngx_http_penstock_redis_exit_process(ngx_cycle_t *cycle);
 static char *ngx_http_penstock_redis_block(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -60,7 +59,7 @@ ngx_module_t  ngx_http_penstock_redis_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    ngx_http_penstock_redis_init_process,  /* init process */
+    NULL,                                  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     ngx_http_penstock_redis_exit_process,  /* exit process */
@@ -236,34 +235,6 @@ ngx_http_penstock_redis_lookup(ngx_conf_t *cf,
 }
 
 
-static ngx_int_t
-ngx_http_penstock_redis_init_process(ngx_cycle_t *cycle)
-{
-    ngx_uint_t                            i, n;
-    ngx_http_penstock_redis_t           **block;
-    ngx_http_penstock_redis_node_t       *node;
-    ngx_http_penstock_redis_main_conf_t  *rmcf;
-
-    rmcf = ngx_http_cycle_get_module_main_conf(cycle,
-                                              ngx_http_penstock_redis_module);
-    if (rmcf == NULL) {
-        return NGX_OK;
-    }
-
-    block = rmcf->blocks.elts;
-
-    for (i = 0; i < rmcf->blocks.nelts; i++) {
-        node = block[i]->nodes.elts;
-
-        for (n = 0; n < block[i]->nodes.nelts; n++) {
-            ngx_http_penstock_redis_node_init(&node[n], cycle);
-        }
-    }
-
-    return NGX_OK;
-}
-
-
 /* nginx reports connections that are left open as leaks */
 
 static void
@@ -286,9 +257,16 @@ ngx_http_penstock_redis_exit_process(ngx_cycle_t *cycle)
         node = block[i]->nodes.elts;
 
         for (n = 0; n < block[i]->nodes.nelts; n++) {
-            if (node[n].ident == -1) {
-                ngx_http_penstock_redis_close(&node[n], 0);
+
+            if (node[n].ident == 0) {
+                continue;
             }
+
+            node[n].gone = 1;
+            ngx_http_penstock_redis_close(&node[n], 0);
+
+            ngx_free(node[n].in);
+            node[n].in = NULL;
         }
     }
 }

@@ -20,6 +20,10 @@
 #define NGX_HTTP_PENSTOCK_REDIS_IN   16384
 #define NGX_HTTP_PENSTOCK_REDIS_OUT  65536
 
+/* a connection that lasted so long, in ms, ends a series of failures */
+
+#define NGX_HTTP_PENSTOCK_REDIS_STABLE  5000
+
 
 typedef struct ngx_http_penstock_redis_node_s  ngx_http_penstock_redis_node_t;
 
@@ -155,6 +159,7 @@ struct ngx_http_penstock_redis_node_s {
 
     unsigned                             paused:1;
     unsigned                             drain:1; /* close when all is read */
+    unsigned                             gone:1;  /* the worker ends */
 };
 
 
@@ -189,7 +194,8 @@ ngx_int_t ngx_http_penstock_redis_submit(ngx_http_penstock_redis_node_t *node,
 ngx_int_t ngx_http_penstock_redis_declined(ngx_http_penstock_redis_t *redis,
     ngx_http_penstock_redis_call_t *call);
 
-/* takes the command off its queue and timers, calls the handler, frees */
+/* takes the command off its queue and timers, calls the handler (unless
+   the worker ends), frees */
 
 void ngx_http_penstock_redis_complete(ngx_http_penstock_redis_cmd_t *cmd,
     ngx_http_penstock_redis_status_e status, redisReply *reply);
@@ -200,6 +206,13 @@ void ngx_http_penstock_redis_complete(ngx_http_penstock_redis_cmd_t *cmd,
 ngx_int_t ngx_http_penstock_redis_reply(ngx_http_penstock_redis_node_t *node,
     redisReply *reply);
 
+/* the call's time is over: its handler is called */
+
+void ngx_http_penstock_redis_expire(ngx_http_penstock_redis_cmd_t *cmd);
+
+
+/* deadlines: ngx_http_penstock_redis_timer.c */
+
 /* sets the node's timer, and marks a connection that nobody waits for */
 
 void ngx_http_penstock_redis_watch(ngx_http_penstock_redis_node_t *node);
@@ -209,10 +222,9 @@ void ngx_http_penstock_redis_timer_handler(ngx_event_t *ev);
 
 /* connections: ngx_http_penstock_redis_connection.c */
 
-/* once in each worker */
+/* once in each worker that uses it, before all else; sets node->ident */
 
-void ngx_http_penstock_redis_node_init(ngx_http_penstock_redis_node_t *node,
-    ngx_cycle_t *cycle);
+void ngx_http_penstock_redis_node_init(ngx_http_penstock_redis_node_t *node);
 
 /* starts to connect; the state tells what came of it */
 

@@ -494,6 +494,26 @@ class Test(penstock.TestCase):
 
         self.assertNotIn('[error]', gw.log())
 
+    def test_read_only(self):
+        redis = self.redis()
+        gw = self.gate(redis, block='timeout command=5s;')
+        ident = self.call(gw, 'CLIENT', 'ID')
+        redis.command('REPLICAOF', '127.0.0.1', '1')
+
+        def refused():
+            status, reply = self.call(gw, 'SET', 'a', '1')
+            self.assertEqual(status, 'refused')
+            self.assertEqual(reply['error'].split()[0], 'READONLY')
+            return 'it became read-only' in gw.log()
+
+        # not at once: a server that is just so would be left each time
+        penstock.wait_for(refused, step=0.2)
+        self.until(gw, 'GET', 'a')
+        self.assertNotEqual(self.call(gw, 'CLIENT', 'ID'), ident)
+
+        redis.command('REPLICAOF', 'NO', 'ONE')
+        self.assertEqual(self.call(gw, 'SET', 'a', '1'), ('ok', 'OK'))
+
     # names
 
     def test_resolver(self):
@@ -614,6 +634,28 @@ class Test(penstock.TestCase):
                               what='the old worker ends')
 
         self.until(gw, 'PING')
+
+    def test_terminate_with_a_call(self):
+        redis = self.redis()
+        gw = self.gate(redis)
+        self.until(gw, 'PING')
+
+        with socket.create_connection(('127.0.0.1', gw.port)) as s:
+            s.sendall(b'GET /?timeout=600000&a=BLPOP&a=q&a=0&again=3 '
+                      b'HTTP/1.1\r\nHost: a\r\n\r\n')
+            penstock.wait_for(lambda: 'cmd=blpop' in
+                              redis.command('CLIENT', 'LIST'))
+            gw.stop(signal.SIGTERM)
+
+        self.assertEqual(gw.process.returncode, 0)
+
+    def test_one_process(self):
+        redis = self.redis()
+        gw = self.gate(redis, main='master_process off;', workers=0)
+
+        self.assertEqual(self.call(gw, 'PING'), ('ok', 'PONG'))
+        gw.stop(signal.SIGQUIT)
+        self.assertEqual(gw.process.returncode, 0)
 
     def test_quit_with_a_call(self):
         redis = self.redis()
