@@ -30,6 +30,7 @@ CONF = '''
         client_body_buffer_size 32m;
 
         location / { probe_redis main; }
+        location /status { penstock_status; }
     }
 '''
 
@@ -179,6 +180,22 @@ class Test(penstock.TestCase):
         self.assertLessEqual(len(redis.command('CLIENT', 'LIST')
                                  .splitlines()), 3)
 
+    def test_commands_leave_together(self):
+        redis = self.redis()
+        gw = self.gate(redis, block='timeout command=10s;')
+        self.until(gw, 'PING')
+
+        def reads():
+            for line in redis.command('INFO', 'stats').splitlines():
+                if line.startswith('total_reads_processed:'):
+                    return int(line.split(':')[1])
+
+        before = reads()
+        self.ask(gw, 'ECHO', 'x', n=1000)
+
+        # 24000 bytes; redis reads up to 16 KB at once
+        self.assertLess(reads() - before, 10)
+
     def test_calls_from_handlers(self):
         redis = self.redis()
         gw = self.gate(redis, block='timeout command=10s;')
@@ -229,6 +246,44 @@ class Test(penstock.TestCase):
         gw.wait_log('client prematurely closed connection')
         redis.command('RPUSH', 'q', 'for nobody')
         self.assertEqual(self.call(gw, 'ECHO', 'mine'), ('ok', 'mine'))
+
+    def test_counters(self):
+        redis = self.redis('--enable-debug-command', 'yes')
+        gw = self.gate(redis, workers=2)
+
+        def counters():
+            text = gw.get('/status', {'Accept': 'text/plain'}).text
+            return {name.split('{')[0][len('penstock_redis_'):]
+                    + ''.join(name.split('reason=')[1:]).strip('}'):
+                    int(value)
+                    for name, value in (line.rsplit(' ', 1) for line
+                                        in text.splitlines()
+                                        if line.startswith('penstock_redis')
+                                        and 'redis="main"' in line)}
+
+        zero = counters()
+        self.assertEqual(set(zero.values()), {0})
+
+        self.ask(gw, 'PING', n=7)
+        self.ask(gw, 'NOPE', n=2)
+        self.ask(gw, 'DEBUG', 'SLEEP', '0.2', n=1, timeout=20)
+        self.until(gw, 'PING')
+        redis.kill()
+        redis.forget()
+        penstock.wait_for(lambda: self.call(gw, 'PING')[0] == 'declined')
+
+        now = counters()
+        self.assertGreaterEqual(now['calls_total'], 11)
+        self.assertEqual(now['errors_total"refused"'], 2)
+        self.assertGreaterEqual(now['errors_total"lost"'], 1)
+        self.assertGreaterEqual(now['errors_total"down"'], 1)
+        self.assertEqual(now['errors_total"protocol"'], 0)
+        self.assertGreaterEqual(now['connects_total'], 1)
+
+        # a reload keeps them
+        gw.reload()
+        for name, value in counters().items():
+            self.assertGreaterEqual(value, now[name], name)
 
     def test_unix_socket(self):
         redis = self.redis('--unixsocket', 'redis.sock')
