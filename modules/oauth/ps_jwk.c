@@ -276,7 +276,7 @@ ps_jwk_material(ps_jwk_parse_t *ctx, json_t *jwk, ps_jwk_t *key)
 
     if (key->kind == PS_JWK_OCT) {
         if (ps_jwk_octets(jwk, "k", a, &a_len) == NULL) {
-            ctx->error = "\"k\" is missing or not base64url";
+            ctx->error = "\"k\" is missing, too long or not base64url";
             return PS_JWK_BAD;
         }
 
@@ -298,7 +298,8 @@ ps_jwk_material(ps_jwk_parse_t *ctx, json_t *jwk, ps_jwk_t *key)
         if (ps_jwk_octets(jwk, "n", a, &a_len) == NULL
             || ps_jwk_octets(jwk, "e", b, &b_len) == NULL)
         {
-            ctx->error = "\"n\" or \"e\" is missing or not base64url";
+            ctx->error = "\"n\" or \"e\" is missing, too long or not "
+                         "base64url";
             return PS_JWK_BAD;
         }
 
@@ -308,7 +309,7 @@ ps_jwk_material(ps_jwk_parse_t *ctx, json_t *jwk, ps_jwk_t *key)
     }
 
     if (ps_jwk_octets(jwk, "x", a, &a_len) == NULL) {
-        ctx->error = "\"x\" is missing or not base64url";
+        ctx->error = "\"x\" is missing, too long or not base64url";
         return PS_JWK_BAD;
     }
 
@@ -319,7 +320,7 @@ ps_jwk_material(ps_jwk_parse_t *ctx, json_t *jwk, ps_jwk_t *key)
     }
 
     if (ps_jwk_octets(jwk, "y", b, &b_len) == NULL) {
-        ctx->error = "\"y\" is missing or not base64url";
+        ctx->error = "\"y\" is missing, too long or not base64url";
         return PS_JWK_BAD;
     }
 
