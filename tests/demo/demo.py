@@ -333,13 +333,15 @@ def run(options, folder, servers):
 
 def keep(servers, tokens, skus):
     token = servers.path("token")
-    with open(token, "w") as file:
+    with open(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         file.write(tokens["webshop"][0])
     auth = f'-H "Authorization: Bearer $(cat {shlex.quote(token)})"'
     url = f"http://127.0.0.1:{servers.port}"
     body = {"order_id": f"try-{int(time.time())}", "customer": "me",
             "lines": [{"sku": skus[0], "location": "LON", "quantity": 1}]}
     target = plans.availability(skus[:2])
+    for name in "plan", "results", "bodies":
+        os.unlink(servers.path(name))
     say(f"\nIt goes on running (the token for an hour). Try:\n\n"
         f"  curl -i {auth} '{url}{target}'\n"
         f"  curl -i {auth} -H 'Content-Type: application/json'"
