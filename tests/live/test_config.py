@@ -174,6 +174,25 @@ class Config(unittest.TestCase):
         self.assertEqual(self.ask("/availability?sku=E",
                                   self.token("patient")).status, 200)
 
+    def test_the_erp_is_never_asked_too_much_at_once(self):
+        token = self.token("crowd")
+        self.servers.ask_erp("/__control", {"latency": "500ms"})
+        try:
+            answers = penstock.together(
+                [lambda n=n: self.ask(f"/availability?sku=G&n={n}", token)
+                 for n in range(40)])
+        finally:
+            self.servers.ask_erp("/__control", {"latency": "10ms"})
+        served = [a for a in answers if a.status == 200]
+        self.assertGreaterEqual(len(served), 13)
+        for answer in answers:
+            if answer.status != 200:
+                self.problem(answer, 502)
+                self.assertEqual(answer.headers["Retry-After"], "1")
+        stats = self.servers.ask_erp("/__stats")
+        self.assertLessEqual(stats["highest_concurrency"], 13)
+        self.assertEqual(stats["refusals"], 0)
+
     def test_purge(self):
         token, path = self.token(), "/availability?sku=F&location=L2"
         self.ask(path, token)

@@ -5,6 +5,8 @@ small demo is run as a user would."""
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -105,7 +107,7 @@ class Orders(unittest.TestCase):
 
 
 class Run(unittest.TestCase):
-    def test_small(self):
+    def run_demo(self, *more):
         with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
             file.write("invoice,sku,quantity,customer,country\n")
             for n in range(30):
@@ -117,11 +119,33 @@ class Run(unittest.TestCase):
             done = subprocess.run(
                 [sys.executable, os.path.join(ROOT, "tests/demo/demo.py"),
                  "--orders", file.name, "--reads-per-order", "40",
-                 "--max-age", "2", "--answer-time", "10"], stdout=subprocess.PIPE,
+                 *more], stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True, timeout=300)
-        self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertIn("All promises held", done.stdout)
-        self.assertIn("units oversold", done.stdout)
+        return done.returncode, done.stdout
+
+    def promise(self, text, name):
+        return next(line for line in text.splitlines()
+                    if line.strip().startswith(name))
+
+    def test_small(self):
+        status, text = self.run_demo("--max-age", "2", "--answer-time", "10")
+        self.assertEqual(status, 0, text)
+        self.assertIn("All promises held", text)
+        for name in ("units oversold", "answers staler", "highest ERP"):
+            self.assertIn("   held", self.promise(text, name))
+
+    def test_it_notices_when_orders_invalidate_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            config = os.path.join(folder, "config")
+            shutil.copytree(os.path.join(ROOT, "lua-free-config"), config)
+            path = os.path.join(config, "locations/writes.conf")
+            with open(path) as file:
+                text = file.read()
+            with open(path, "w") as file:
+                file.write(re.sub("availability_invalidate[^;]*;", "", text))
+            status, text = self.run_demo("--config", config)
+        self.assertEqual(status, 1, text)
+        self.assertIn("NOT HELD", self.promise(text, "answers staler"))
 
 
 if __name__ == "__main__":
