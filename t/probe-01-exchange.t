@@ -97,9 +97,10 @@ location /headers {
 GET /headers?a=b
 --- more_headers
 If-None-Match: "e"
-Range: bytes=0-1
+Range: bytes=0-999
 Accept-Encoding: gzip
 X-Test: 1
+--- error_code: 206
 --- response_body: GET /headers?a=b inm= range= ae= x= y=2 auth= cookie= len= type=
 
 

@@ -59,7 +59,7 @@ run_tests() {
     export PERL5LIB=$root/t/lib:$build/test-nginx/usr/share/perl5
 
     if [ -z "$asan_only" ] \
-       && [ -n "$(pick "$root"/t/*.t "$root"/tests/{live,config}/test_*.py)" ]
+       && [ -n "$(pick "$root"/t/*.t "$root"/tests/live/test_*.py)" ]
     then
         build_module plain
         build_module probe
@@ -82,9 +82,6 @@ run_tests() {
         [ -z "$(pick "$root"/tests/erp/test_*.py)" ] \
             || step "the ERP's own tests" \
                     python_tests erp "$root"/tests/erp/test_*.py
-        [ -z "$(pick "$root"/tests/config/test_*.py)" ] \
-            || step "the configuration in lua-free-config" \
-                    python_tests config "$root"/tests/config/test_*.py
         nginx_tests plain "$build/plain/objs/$so" "$build/probe/objs/$so" \
             /usr/sbin/nginx
     fi
