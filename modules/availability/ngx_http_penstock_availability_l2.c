@@ -464,7 +464,11 @@ ngx_http_penstock_av_l2_bumped(ngx_http_penstock_redis_call_t *call,
 
     table = ngx_http_penstock_av_tag_table(bump->zone);
 
-    if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK) {
+    /* nothing but the time that was written confirms it */
+
+    if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK
+        || ngx_http_penstock_av_l2_number(reply) == 0)
+    {
         table->lost = 1;
 
     } else if (bump->mends) {
