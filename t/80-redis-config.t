@@ -14,7 +14,7 @@ redis main { }
 --- config
 --- must_die
 --- error_log
-no "server" in redis "main" in
+no "server" in redis "main", add for example "server 127.0.0.1:6379" in
 
 
 
@@ -135,7 +135,7 @@ redis main { server 127.0.0.1; mode single; }
 --- config
 --- must_die
 --- error_log
-invalid mode in redis "main", use "standalone"
+invalid mode "single" in redis "main", use "standalone"
 
 
 

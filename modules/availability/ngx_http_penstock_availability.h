@@ -253,6 +253,8 @@ char *ngx_http_penstock_av_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_penstock_av_cache_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_penstock_av_key_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_penstock_av_valid_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_penstock_av_stale_directive(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -209,7 +209,8 @@ ngx_http_penstock_av_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (zone->dict) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "duplicate zone \"%V\"", &name);
+                           "duplicate zone \"%V\", give this one another "
+                           "name", &name);
         return NGX_CONF_ERROR;
     }
 
@@ -378,9 +379,36 @@ ngx_http_penstock_av_cache_directive(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_OK;
     }
 
+    if (value[1].len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the zone name in \"%V\" is empty, write the NAME "
+                           "of an \"availability_zone\" or \"off\"",
+                           &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
     alcf->zone = ngx_http_penstock_av_zone(cf, &value[1]);
 
     return alcf->zone ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_http_penstock_av_key_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" is empty, all answers would be one: "
+                           "write for example \"$request_uri\"", &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    return ngx_http_set_complex_value_slot(cf, cmd, conf);
 }
 
 
@@ -496,6 +524,13 @@ ngx_http_penstock_av_stale_directive(ngx_conf_t *cf, ngx_command_t *cmd,
             return NGX_CONF_ERROR;
         }
 
+        if (*sec != NGX_CONF_UNSET) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate parameter \"%V\", keep one",
+                               &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
         s.data = value[i].data + len;
         s.len = value[i].len - len;
 
@@ -503,7 +538,9 @@ ngx_http_penstock_av_stale_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 
         if (*sec == (time_t) NGX_ERROR) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid time in \"%V\"", &value[i]);
+                               "invalid time in \"%V\", write for example "
+                               "\"%*s60s\"", &value[i], (size_t) len,
+                               value[i].data);
             return NGX_CONF_ERROR;
         }
     }
@@ -544,6 +581,13 @@ ngx_http_penstock_av_lock_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 
         if (ngx_strncmp(value[i].data, "timeout=", 8) == 0) {
 
+            if (alcf->lock_timeout != NGX_CONF_UNSET_MSEC) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "duplicate parameter \"%V\", keep one",
+                                   &value[i]);
+                return NGX_CONF_ERROR;
+            }
+
             s.data = value[i].data + 8;
             s.len = value[i].len - 8;
 
@@ -553,7 +597,8 @@ ngx_http_penstock_av_lock_directive(ngx_conf_t *cf, ngx_command_t *cmd,
                 || alcf->lock_timeout == 0)
             {
                 ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "invalid time in \"%V\"", &value[i]);
+                                   "invalid time in \"%V\", write for "
+                                   "example \"timeout=5s\"", &value[i]);
                 return NGX_CONF_ERROR;
             }
 

@@ -48,7 +48,7 @@ static ngx_command_t  ngx_http_penstock_av_commands[] = {
 
     { ngx_string("availability_cache_key"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_set_complex_value_slot,
+      ngx_http_penstock_av_key_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_penstock_av_loc_conf_t, key),
       NULL },

@@ -75,7 +75,8 @@ ngx_http_penstock_oauth_set_variable(ngx_conf_t *cf, ngx_command_t *cmd,
     if (value[1].len < 2 || value[1].data[0] != '$') {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid variable name \"%V\", "
-                           "it must start with \"$\"", &value[1]);
+                           "it must start with \"$\" and go on with a "
+                           "name", &value[1]);
         return NGX_CONF_ERROR;
     }
 

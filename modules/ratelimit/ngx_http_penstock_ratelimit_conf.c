@@ -69,6 +69,14 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
+    if (value[1].len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the key of zone \"%V\" is empty, so that it "
+                           "would limit nothing: use a variable, for example "
+                           "$binary_remote_addr", &args.zone);
+        return NGX_CONF_ERROR;
+    }
+
     zone = ngx_pcalloc(cf->pool, sizeof(ngx_http_penstock_ratelimit_zone_t));
     if (zone == NULL) {
         return NGX_CONF_ERROR;
@@ -400,6 +408,13 @@ ngx_http_penstock_ratelimit_limit(ngx_conf_t *cf, ngx_command_t *cmd,
         if (ngx_strncmp(value[i].data, "zone=", 5) == 0 && shm_zone == NULL) {
             s.data = value[i].data + 5;
             s.len = value[i].len - 5;
+
+            if (s.len == 0) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "\"zone=\" of \"%V\" has no name, write "
+                                   "zone=NAME", &cmd->name);
+                return NGX_CONF_ERROR;
+            }
 
             shm_zone = ngx_http_penstock_zone_ref(cf, &s,
                                          &ngx_http_penstock_ratelimit_module);

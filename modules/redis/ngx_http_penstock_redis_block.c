@@ -71,7 +71,8 @@ ngx_http_penstock_redis_directive(ngx_conf_t *cf, ngx_command_t *dummy,
     if (n != 2) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid number of arguments in \"%V\" directive "
-                           "of redis \"%V\"", &value[0], &redis->name);
+                           "of redis \"%V\", give it one", &value[0],
+                           &redis->name);
         return NGX_CONF_ERROR;
     }
 
@@ -128,7 +129,9 @@ ngx_http_penstock_redis_directive(ngx_conf_t *cf, ngx_command_t *dummy,
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "unknown directive \"%V\" in redis \"%V\"",
+                       "unknown directive \"%V\" in redis \"%V\", use "
+                       "server, mode, user, password_file, database, "
+                       "timeout, max_pending or max_reply",
                        &value[0], &redis->name);
     return NGX_CONF_ERROR;
 
@@ -224,9 +227,16 @@ ngx_http_penstock_redis_mode(ngx_conf_t *cf, ngx_http_penstock_redis_t *redis)
         return NGX_CONF_ERROR;
     }
 
+    if (cf->args->nelts != 2) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid mode in redis \"%V\", use \"standalone\"",
+                           &redis->name);
+        return NGX_CONF_ERROR;
+    }
+
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid mode in redis \"%V\", use \"standalone\"",
-                       &redis->name);
+                       "invalid mode \"%V\" in redis \"%V\", use "
+                       "\"standalone\"", &value[1], &redis->name);
     return NGX_CONF_ERROR;
 }
 
@@ -429,7 +439,8 @@ ngx_http_penstock_redis_defaults(ngx_conf_t *cf,
 {
     if (redis->nodes.nelts == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "no \"server\" in redis \"%V\"", &redis->name);
+                           "no \"server\" in redis \"%V\", add for example "
+                           "\"server 127.0.0.1:6379\"", &redis->name);
         return NGX_CONF_ERROR;
     }
 

@@ -1,0 +1,469 @@
+# What nginx -t says of every directive of ours that is written wrongly: the
+# value, the remedy, the file and the line.  Which arguments and places each
+# takes is read from the command tables, so that a new directive is tried
+# too, and fails here until it has a wrong value to be tried with.
+
+use strict;
+use warnings;
+
+use File::Temp qw(tempdir);
+use Test::More;
+
+my $root = $ENV{PENSTOCK_ROOT} || '.';
+my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx';
+my ($module) = split ' ', $ENV{TEST_NGINX_LOAD_MODULES} || '';
+
+plan skip_all => 'TEST_NGINX_LOAD_MODULES is not set' unless $module;
+
+my $dir = tempdir('penstock-XXXXXX', TMPDIR => 1, CLEANUP => 1);
+mkdir "$dir/temp";
+
+write_file('hs.json', '{"kty":"oct","alg":"HS256","k":"'
+           . 'c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldCE"}');
+write_file('pass', "top-secret\n");
+
+# directive => [ where, text, message ]; where is the place to write it: main
+# (top level), http, server, location or if.  A text of several lines is
+# blamed on the line that starts with "!" (or the last one), which goes.
+
+my $redis = 'redis m { server 127.0.0.1; }';
+my $keys = "auth_jwt_key_file $dir/hs.json;";
+
+my %wrong = (
+    penstock_status => [
+        ['location', 'penstock_status; penstock_status;',
+         '"penstock_status" directive is duplicate'],
+    ],
+
+    correlation_id => [
+        ['http', 'correlation_id ON1;',
+         'invalid value "ON1" in "correlation_id" directive, it must be "on" '
+         . 'or "off"'],
+    ],
+    correlation_id_header => [
+        ['http', 'correlation_id_header "X\x{c3}\x{a9}";', 'is no header name: '
+         . 'use letters, digits and "-", as in X-Correlation-ID'],
+        ['server', 'correlation_id_header Transfer-Encoding;', 'the header '
+         . '"Transfer-Encoding" in "correlation_id_header" has a meaning of '
+         . 'its own: choose another name'],
+    ],
+    correlation_id_trust => [
+        ['location', 'correlation_id_trust 1;', 'invalid value "1" in '
+         . '"correlation_id_trust" directive, it must be "on" or "off"'],
+        ['location', "correlation_id_trust on;\n!correlation_id_trust on;",
+         '"correlation_id_trust" directive is duplicate'],
+    ],
+    trace_context => [
+        ['location', 'trace_context level2;', 'invalid value "level2" in '
+         . '"trace_context" directive, it must be "on" or "off"'],
+        ['location', "trace_context on;\n!trace_context off;",
+         '"trace_context" directive is duplicate'],
+    ],
+
+    auth_jwt => [
+        ['location', 'auth_jwt a token=;', 'invalid parameter "token=", only '
+         . '"token=$variable" may follow the realm'],
+        ['location', 'auth_jwt off x;', '"auth_jwt off" takes no other '
+         . 'parameter'],
+        ['location', "!auth_jwt a;\n", 'name "auth_jwt_issuer" or '
+         . '"auth_jwt_key_file" there or above'],
+    ],
+    auth_jwt_key_file => [
+        ['location', "auth_jwt_key_file $dir/none.json;", "none.json"],
+        ['location', 'auth_jwt_key_file /dev/zero;', 'is not a regular file'],
+        ['location', 'auth_jwt_key_file "";', 'file'],
+    ],
+    auth_jwt_issuer => [
+        ['location', "auth_jwt_issuer i key_file=$dir/hs.json what=1;",
+         'invalid or repeated parameter "what=1"'],
+        ['location', "auth_jwt_issuer i key_file=;", 'key_file='],
+        ['location', "auth_jwt_issuer i key_file=$dir/hs.json audience=;",
+         'audience'],
+        ['location', "auth_jwt_issuer i key_file=$dir/hs.json algorithms=;",
+         'algorithm'],
+        ['location', "auth_jwt_issuer i key_file=$dir/hs.json "
+         . "algorithms=hs256;", 'unknown algorithm "hs256", use a list of'],
+    ],
+    auth_jwt_scope => [
+        ['location', 'auth_jwt_scope "";', 'invalid scope ""'],
+        ['location', 'auth_jwt_scope "a\"b";', 'several are parameters of '
+         . 'their own'],
+    ],
+    auth_jwt_leeway => [
+        ['location', 'auth_jwt_leeway -1s;', '"auth_jwt_leeway" directive '
+         . 'invalid value'],
+        ['http', "auth_jwt_leeway 1s;\n!auth_jwt_leeway 1s;", 'is duplicate'],
+    ],
+    auth_jwt_type => [
+        ['location', 'auth_jwt_type nested;', 'invalid type "nested", only '
+         . '"signed" tokens are supported'],
+    ],
+    auth_jwt_require => [
+        ['location', 'auth_jwt_require "";', 'invalid value "", it must '
+         . 'start with a variable'],
+        ['location', 'auth_jwt_require $arg_a error=;', 'invalid parameter '
+         . '"error=", use "error=401" or "error=403"'],
+        ['location', 'auth_jwt_require $no_such_thing;', 'unknown '
+         . '"no_such_thing" variable'],
+        ['location', 'auth_jwt_require $;', 'invalid variable name'],
+    ],
+    auth_jwt_claim_set => [
+        ['http', 'auth_jwt_claim_set $ sub;', 'invalid variable name '
+         . '"$", it must start with "$" and go on with a name'],
+        ['http', 'auth_jwt_claim_set sub $x;', 'must start with "$"'],
+        ['http', "auth_jwt_claim_set \$x sub;\n!auth_jwt_claim_set \$x sub;",
+         '"x"'],
+        ['http', 'auth_jwt_claim_set $uri sub;', 'uri'],
+    ],
+    auth_jwt_header_set => [
+        ['http', 'auth_jwt_header_set x kid;', 'must start with "$"'],
+        ['http', 'auth_jwt_header_set $ kid;', 'invalid variable name '
+         . '"$", it must start with "$" and go on with a name'],
+    ],
+    auth_jwt_zone => [
+        ['http', 'auth_jwt_zone :1m;', 'invalid zone ":1m", write it as '
+         . 'NAME:SIZE, for example orders:10m'],
+        ['http', 'auth_jwt_zone a:;', 'invalid size "" of zone "a", write a '
+         . 'number of bytes, or with k or m'],
+        ['http', 'auth_jwt_zone "a b:1m";', 'invalid zone name "a b", use '
+         . 'letters, digits'],
+        ['http', 'auth_jwt_zone a:-1;', 'invalid size "-1" of zone "a"'],
+        ['http', 'auth_jwt_zone a:1k;', 'zone "a" is too small, give it at '
+         . 'least 32k'],
+        ['http', "limit_req_zone \$uri zone=a:1m rate=1r/s;\n"
+         . "!auth_jwt_zone a:1m;", 'zone "a" is already there for a '
+         . 'different use, give this one another name'],
+        ['http', "auth_jwt_zone a:1m;\n!rate_limit_zone \$uri zone=a:1m "
+         . "rate=1r/s;", 'zone "a" is already there for a different use'],
+    ],
+
+    rate_limit_zone => [
+        ['http', 'rate_limit_zone "" zone=a:1m rate=1r/s;', 'the key of zone '
+         . '"a:1m" is empty, so that it would limit nothing: use a variable, '
+         . 'for example $binary_remote_addr'],
+        ['http', 'rate_limit_zone $no_such_thing zone=a:1m rate=1r/s;',
+         'unknown "no_such_thing" variable'],
+        ['http', 'rate_limit_zone $uri zone=a:1m rate=;', 'invalid rate "", '
+         . 'write it as 100r/s'],
+        ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s burst=;',
+         'invalid burst "", write how many'],
+        ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s burst='
+         . '99999999999999999999;', 'invalid burst "99999999999999999999"'],
+        ['http', 'rate_limit_zone $uri zone=a:1m rate=-1r/s;', 'invalid rate '
+         . '"-1r/s"'],
+        ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s redis=;',
+         'redis'],
+        ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s redis=none;',
+         'no block redis "none" { } in http { }'],
+        ['http', 'rate_limit_zone $uri zone=:1m rate=1r/s;', 'write it as '
+         . 'NAME:SIZE'],
+    ],
+    rate_limit => [
+        ['location', 'rate_limit zone=;', '"zone=" of "rate_limit" has '
+         . 'no name, write zone=NAME'],
+        ['location', 'rate_limit zone=nowhere;', 'zone "nowhere" is not '
+         . 'defined: correct the name, or define it'],
+        ['location', 'rate_limit before_auth;', '"rate_limit" must have '
+         . '"zone=NAME"'],
+        ['location', 'rate_limit zone=a cost=-1;', 'invalid cost "-1", write '
+         . 'a number or a variable'],
+        ['location', 'rate_limit zone=a cost=;', 'invalid cost "", write a '
+         . 'number or a variable'],
+        ['location', 'rate_limit zone=a zone=b;', 'invalid or repeated '
+         . 'parameter "zone=b", use zone=, cost=, before_auth and dry_run'],
+        ['location', 'rate_limit zone=a nodelay;', 'invalid or repeated '
+         . 'parameter "nodelay"'],
+    ],
+    rate_limit_headers => [
+        ['http', 'rate_limit_headers yes;', 'invalid value "yes" in '
+         . '"rate_limit_headers" directive, it must be "on" or "off"'],
+        ['http', "rate_limit_headers on;\n!rate_limit_headers on;",
+         'is duplicate'],
+    ],
+    rate_limit_status => [
+        ['http', 'rate_limit_status 399;', 'invalid status "399", use 400 to '
+         . '599, usually 429'],
+        ['http', 'rate_limit_status 600;', 'invalid status "600"'],
+        ['http', 'rate_limit_status many;', '"rate_limit_status" directive '
+         . 'invalid number'],
+        ['http', "rate_limit_status 429;\n!rate_limit_status 503;",
+         'is duplicate'],
+    ],
+
+    availability_zone => [
+        ['http', 'availability_zone a:1m redis=none;',
+         'no block redis "none" { } in http { }'],
+        ['http', 'availability_zone "a/b:1m";', 'invalid zone name "a/b", '
+         . 'use letters, digits'],
+        ['http', "availability_zone a:1m;\n!availability_zone a:1m;",
+         'duplicate zone "a", give this one another name'],
+    ],
+    availability_cache => [
+        ['location', 'availability_cache nowhere;', 'there is no zone '
+         . '"nowhere", define it by "availability_zone nowhere:SIZE"'],
+        ['location', 'availability_cache "";', 'the zone name in '
+         . '"availability_cache" is empty, write the NAME of an '
+         . '"availability_zone" or "off"'],
+    ],
+    availability_cache_key => [
+        ['location', 'availability_cache_key $no_such_thing;', 'unknown '
+         . '"no_such_thing" variable'],
+        ['location', 'availability_cache_key $;', 'invalid variable name'],
+        ['location', 'availability_cache_key "";',
+         '"availability_cache_key" is empty, all answers would be one: '
+         . 'write for example "$request_uri"'],
+    ],
+    availability_cache_valid => [
+        ['location', 'availability_cache_valid -1s;', 'invalid time "-1s", '
+         . 'write for example "5s"'],
+        ['location', 'availability_cache_valid 200 404;' . "\n"
+         . '!availability_cache_valid 99 5s;', 'invalid code "99", it must '
+         . 'be from 200 to 499'],
+        ['location', 'availability_cache_valid any 5s;', 'invalid code '
+         . '"any"'],
+    ],
+    availability_cache_stale => [
+        ['location', 'availability_cache_stale if_error=long;', 'invalid '
+         . 'time in "if_error=long", write for example "if_error=60s"'],
+        ['location', 'availability_cache_stale if_error=1s if_error=2s;',
+         'duplicate parameter "if_error=2s", keep one'],
+    ],
+    availability_cache_lock => [
+        ['location', 'availability_cache_lock on timeout=0;', 'invalid time '
+         . 'in "timeout=0", write for example "timeout=5s"'],
+        ['location', 'availability_cache_lock on timeout=1s timeout=2s;',
+         'duplicate parameter "timeout=2s", keep one'],
+    ],
+    availability_cache_bypass => [
+        ['location', 'availability_cache_bypass $no_such_thing;', 'unknown '
+         . '"no_such_thing" variable'],
+    ],
+    availability_cache_max_size => [
+        ['location', 'availability_cache_max_size big;',
+         '"availability_cache_max_size" directive invalid value'],
+        ['location', "availability_cache_max_size 1k;\n"
+         . "!availability_cache_max_size 1k;", 'is duplicate'],
+    ],
+    availability_cache_tag => [
+        ['location', 'availability_cache_tag arg=;', '"arg=" needs the name '
+         . 'of a query argument, for example "arg=sku"'],
+        ['location', 'availability_cache_tag $no_such_thing;', 'unknown '
+         . '"no_such_thing" variable'],
+    ],
+    availability_invalidate => [
+        ['location', 'availability_invalidate zone= /a;', 'the first '
+         . 'parameter of "availability_invalidate" is "zone=NAME", not '
+         . '"zone="'],
+        ['location', 'availability_invalidate zone=nowhere /a;', 'there is '
+         . 'no zone "nowhere"'],
+        ['location', 'availability_invalidate zone=a a;', '"a" is no JSON '
+         . 'pointer'],
+        ['location', 'availability_invalidate zone=a /~;', 'write for '
+         . 'example "/lines/*/sku"'],
+        ['location', 'availability_invalidate zone=a ' . ('/a' x 200) . ';',
+         'is no JSON pointer'],
+    ],
+    availability_purge => [
+        ['location', 'availability_purge zone=;', 'the first parameter of '
+         . '"availability_purge" is "zone=NAME", not "zone="'],
+        ['location', 'availability_purge zone=nowhere;', 'there is no zone '
+         . '"nowhere"'],
+    ],
+
+    redis => [
+        ['http', 'redis "" { server 127.0.0.1; }', 'invalid redis name "": '],
+        ['http', "redis m {\n!}", 'no "server" in redis "m", add for '
+         . 'example "server 127.0.0.1:6379"'],
+        ['http', "redis m {\n!    sever 127.0.0.1;\n}", 'unknown directive '
+         . '"sever" in redis "m", use server, mode, user, password_file, '
+         . 'database, timeout, max_pending or max_reply'],
+        ['http', "redis m {\n!    server;\n}", 'invalid number of arguments '
+         . 'in "server" directive of redis "m", give it one'],
+        ['http', "redis m {\n!    server \"\";\n}", 'in server "" of redis '
+         . '"m"'],
+        ['http', "redis m {\n!    server [::1;\n}", 'in server "[::1" of '
+         . 'redis "m"'],
+        ['http', "redis m {\n!    server 127.0.0.1:0;\n}", 'invalid port in '
+         . 'server "127.0.0.1:0"'],
+        ['http', "redis m {\n!    mode proxy;\n}", 'invalid mode "proxy" in '
+         . 'redis "m", use "standalone"'],
+        ['http', "redis m {\n!    database one;\n}", 'invalid database "one" '
+         . 'in redis "m", give a number between 0 and 1000000'],
+        ['http', "redis m {\n!    timeout;\n}", 'needs connect=TIME or '
+         . 'command=TIME'],
+        ['http', "redis m {\n    server 127.0.0.1\n!}", 'unexpected "}"'],
+        ['http', "redis m {\n    password_file $dir/pass;\n"
+         . "!    user gw x;\n}", 'invalid number of arguments in "user"'],
+        ['http', "$redis\n!$redis", 'duplicate redis "m", the first is in'],
+    ],
+);
+
+my %tables = tables();
+
+ok(keys %tables > 20, 'the command tables are read');
+
+for my $name (sort keys %tables) {
+    my ($places, $most, $least, $block) = @{$tables{$name}};
+    my $end = $block ? ' { }' : ';';
+
+    # too few, too many: not told apart by nginx, named with the directive
+
+    my ($at) = grep { $places->{$_} } qw(location server http);
+
+    for my $n ($least - 1, $most + 1) {
+        next if $n < 0 || $n > 8;
+
+        check($at, $name . ' a' x $n . $end,
+              "invalid number of arguments in \"$name\" directive",
+              "$name with $n arguments");
+    }
+
+    for my $place (qw(main http server location if)) {
+        next if $places->{$place};
+
+        check($place, $name . ' on' x $least . $end,
+              "\"$name\" directive is not allowed here",
+              "$name in $place");
+    }
+
+    if ($block) {
+        check($at, "$name a;", "directive \"$name\" has no opening \"{\"",
+              "$name without a block");
+
+    } else {
+        check($at, $name . ' a' x $least . " { }", "directive \"$name\" is "
+              . 'not terminated by ";"', "$name with a block");
+    }
+
+    ok($wrong{$name}, "$name is tried with wrong values")
+        or next;
+
+    check(@$_, $_->[1]) for @{$wrong{$name}};
+}
+
+is(join(' ', grep { !$tables{$_} } sort keys %wrong), '',
+   'all that is tried here is a directive');
+
+done_testing();
+
+
+sub write_file {
+    my ($name, $text) = @_;
+
+    open my $out, '>', "$dir/$name" or die "$dir/$name: $!";
+    print $out $text;
+    close $out or die "$dir/$name: $!";
+}
+
+
+# name => [ { place => 1 }, most arguments, least, whether it is a block ]
+
+sub tables {
+    my (%macro, $text, %found);
+
+    for my $file (glob "$root/modules/*/*.[ch]") {
+        open my $in, '<', $file or die "$file: $!";
+        local $/;
+        my $c = <$in>;
+
+        $c =~ s/\\\n/ /g;
+        $macro{$1} = $2 while $c =~ /^#define\s+(NGX_HTTP_\w+_CONF)\s+(.*)/mg;
+        $text .= $c if $file =~ /_module\.c$/;
+    }
+
+    while ($text =~ /\{\s*ngx_string\("(\w+)"\),\s*((?:NGX_\w+\s*\|?\s*)+),/g)
+    {
+        my ($name, $flags) = ($1, $2);
+
+        $flags =~ s/(\w+)/exists $macro{$1} ? $macro{$1} : $1/ge;
+
+        my %place = map { $_->[1] => 1 }
+                    grep { $flags =~ /\b$_->[0]\b/ }
+                    (['NGX_HTTP_MAIN_CONF', 'http'],
+                     ['NGX_HTTP_SRV_CONF', 'server'],
+                     ['NGX_HTTP_LOC_CONF', 'location'],
+                     ['NGX_HTTP_LIF_CONF', 'if']);
+
+        my ($most, $least) = (99, 99);
+
+        if ($flags =~ /NGX_CONF_NOARGS/) {
+            ($most, $least) = (0, 0);
+
+        } elsif ($flags =~ /NGX_CONF_FLAG/) {
+            ($most, $least) = (1, 1);
+
+        } elsif ($flags =~ /NGX_CONF_([12])MORE/) {
+            $least = $1;
+
+        } elsif ($flags =~ /NGX_CONF_TAKE(\d+)/) {
+            ($least, $most) = (substr($1, 0, 1), substr($1, -1));
+
+        } else {
+            die "what arguments does $name take? $flags";
+        }
+
+        $found{$name} = [\%place, $most, $least, $flags =~ /NGX_CONF_BLOCK/];
+    }
+
+    return %found;
+}
+
+
+sub check {
+    my ($place, $text, $message, $name) = @_;
+
+    my @lines = split /\n/, $text;
+    my ($mark) = grep { $lines[$_] =~ /^!/ } 0 .. $#lines;
+    $mark = $#lines unless defined $mark;
+    s/^!// for @lines;
+
+    my @conf = ("load_module $module;", "error_log stderr;",
+                "pid $dir/nginx.pid;", "events { }");
+    my @after = ();
+
+    if ($place ne 'main') {
+        push @conf, 'http {', map { "${_}_temp_path $dir/temp/$_;" }
+                    qw(client_body proxy fastcgi scgi uwsgi);
+        unshift @after, '}';
+    }
+
+    if ($place =~ /^(?:server|location|if)$/) {
+        push @conf, 'server {', "listen unix:$dir/sock;";
+        unshift @after, '}';
+    }
+
+    if ($place =~ /^(?:location|if)$/) {
+        push @conf, 'location /t {';
+        unshift @after, '}';
+    }
+
+    if ($place eq 'if') {
+        push @conf, 'if ($arg_a) {';
+        unshift @after, '}';
+    }
+
+    my $line = @conf + 1 + $mark;
+
+    write_file('nginx.conf', join("\n", @conf, @lines, @after) . "\n");
+
+    my $said = `$nginx -t -p $dir/ -c $dir/nginx.conf -e stderr 2>&1`;
+    my $status = $? >> 8;
+    my ($emerg) = grep { /\[emerg\]/ } split /\n/, $said;
+
+    $emerg = '' unless defined $emerg;
+    $name = substr($name, 0, 90);
+    $name =~ s/\Q$dir\E/DIR/g;
+    $name =~ s/\n/ /g;
+
+    # nginx itself looks variables up at the end, and tells no line
+
+    my $fine = $status == 1 && index($emerg, $message) >= 0
+               && ($emerg =~ m{ in \Q$dir\E/nginx\.conf:$line\b}
+                   || $emerg =~ /: unknown "\w+" variable$/)
+               && $emerg !~ /top-secret|c2VjcmV0/
+               && $said !~ /AddressSanitizer|runtime error/;
+
+    ok($fine, $name)
+        or diag("wanted, in line $line: $message\nexit status $status, "
+                . "said: $said");
+}
