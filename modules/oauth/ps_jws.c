@@ -6,6 +6,58 @@
 #include "ps_jws.h"
 
 
+/* longer headers are parsed each time, characters */
+
+#define PS_JWS_SEEN_MAX  256
+
+
+/*
+ * The last good header as it was written, and what it said.  The tokens of
+ * an issuer have the same one, and parsing it again would say nothing new.
+ */
+
+static struct {
+    unsigned char   text[PS_JWS_SEEN_MAX];
+    size_t          len;
+    ps_jws_t        jws;
+} ps_jws_seen;
+
+
+static int
+ps_jws_recall(ps_jws_t *jws, const unsigned char *text, size_t len)
+{
+    if (len != ps_jws_seen.len || memcmp(text, ps_jws_seen.text, len) != 0) {
+        return 0;
+    }
+
+    jws->header = json_incref(ps_jws_seen.jws.header);
+    jws->alg = ps_jws_seen.jws.alg;
+    jws->kid = ps_jws_seen.jws.kid;
+    jws->kid_len = ps_jws_seen.jws.kid_len;
+    jws->typ = ps_jws_seen.jws.typ;
+    jws->typ_len = ps_jws_seen.jws.typ_len;
+
+    return 1;
+}
+
+
+static void
+ps_jws_remember(const ps_jws_t *jws, const unsigned char *text, size_t len)
+{
+    if (len > PS_JWS_SEEN_MAX) {
+        return;
+    }
+
+    json_decref(ps_jws_seen.jws.header);
+
+    ps_jws_seen.jws = *jws;
+    json_incref(ps_jws_seen.jws.header);
+
+    memcpy(ps_jws_seen.text, text, len);
+    ps_jws_seen.len = len;
+}
+
+
 static ps_jwt_error_e
 ps_jws_header(ps_jws_t *jws, const unsigned char *data, size_t len)
 {
@@ -103,7 +155,11 @@ ps_jws_parse(ps_jws_t *jws, const unsigned char *token, size_t len,
         return PS_JWT_PARTS;
     }
 
-    if (ps_base64url_decode(buf, &header_len, token, dot1 - token) != 0) {
+    header_len = 0;
+
+    if (!ps_jws_recall(jws, token, dot1 - token)
+        && ps_base64url_decode(buf, &header_len, token, dot1 - token) != 0)
+    {
         return PS_JWT_BASE64;
     }
 
@@ -116,6 +172,7 @@ ps_jws_parse(ps_jws_t *jws, const unsigned char *token, size_t len,
                             dot2 - dot1 - 1)
         != 0)
     {
+        ps_jws_free(jws);
         return PS_JWT_BASE64;
     }
 
@@ -125,16 +182,24 @@ ps_jws_parse(ps_jws_t *jws, const unsigned char *token, size_t len,
                             end - dot2 - 1)
         != 0)
     {
+        ps_jws_free(jws);
         return PS_JWT_BASE64;
+    }
+
+    if (jws->header) {
+        return PS_JWT_OK;
     }
 
     rc = ps_jws_header(jws, buf, header_len);
 
     if (rc != PS_JWT_OK) {
         ps_jws_free(jws);
+        return rc;
     }
 
-    return rc;
+    ps_jws_remember(jws, token, dot1 - token);
+
+    return PS_JWT_OK;
 }
 
 
