@@ -353,7 +353,7 @@ ngx_http_penstock_av_zone_metrics(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
-    return ngx_http_penstock_gauge(cf, "penstock_availability_evictions",
+    return ngx_http_penstock_gauge(cf, "penstock_availability_evictions_total",
                                    "Entries that had to go for others.",
                                    &labels, ngx_http_penstock_dict_evictions,
                                    zone->dict);

@@ -350,7 +350,7 @@ class Workers(AvailabilityCase):
                 self.assertEqual(answer.status, 200)
 
         penstock.together([lambda n=n: some(n) for n in range(4)])
-        self.assertGreater(self.metric('penstock_availability_evictions'), 0)
+        self.assertGreater(self.metric('penstock_availability_evictions_total'), 0)
         self.assertEqual(self.read('D', '&x=1').status, 200)
         self.assertNotIn('no memory', self.gw.log())
 

@@ -220,6 +220,10 @@ class Config(unittest.TestCase):
         answer.json()
         answer = self.ask("/penstock_status?format=prometheus")
         self.assertIn("# TYPE penstock_", answer.text)
+        said = subprocess.run(["promtool", "check", "metrics"],
+                              input=answer.body, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=60)
+        self.assertEqual((said.returncode, said.stdout), (0, b""))
 
     def test_access_log(self):
         self.ask("/healthz")
