@@ -186,6 +186,7 @@ typedef struct {
     ps_tags_t                            *tags;        /* of the request */
 
     ngx_str_t                             raw;         /* a record's copy */
+    uint64_t                              raw_by;      /* its made_by */
     ps_record_t                           record;
     ngx_uint_t                            fail_status;
 
@@ -217,6 +218,8 @@ typedef struct {
     unsigned                              relooked:1;
     unsigned                              stored:1;
     unsigned                              collapsed:1;
+    unsigned                              late:1;      /* joined the fill after
+                                                          an invalidation */
     unsigned                              from_l2:1;
     unsigned                              final:1;     /* of the fill: the
                                                           record answers */

@@ -81,12 +81,17 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
         return NGX_HTTP_PENSTOCK_AV_GO;
     }
 
-    /* the fill that we waited for serves us even where it is void by now:
-       our request is older than the invalidation */
+    /*
+     * The fill that we waited for serves us even where it is void by now: our
+     * request is older than the invalidation.  Unless it is late: an answer
+     * may bring tags that nobody could compare when we joined.
+     */
 
     if (ctx->state == NGX_HTTP_PENSTOCK_AV_FOLLOW) {
 
-        if (ctx->have && entry.made_by == ctx->fill) {
+        if (ctx->have && entry.made_by == ctx->fill
+            && (!ctx->late || ngx_http_penstock_av_check(ctx, &entry)))
+        {
             ctx->collapsed = 1;
             ctx->valid = 1;
             return NGX_HTTP_PENSTOCK_AV_USE;
@@ -167,8 +172,17 @@ ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
     *entry = *e;
 
     if (e->record_size) {
-        p = ngx_palloc(ctx->request->pool, e->record_size);
-        if (p) {
+
+        /* a follower looks many times, mostly at the same record */
+
+        if (ctx->raw_by == e->made_by && ctx->raw.len == e->record_size) {
+            p = ctx->raw.data;
+
+        } else {
+            p = ngx_palloc(ctx->request->pool, e->record_size);
+        }
+
+        if (p && p != ctx->raw.data) {
             ngx_memcpy(p, (u_char *) e + sizeof(ngx_http_penstock_av_entry_t),
                        e->record_size);
         }
@@ -186,6 +200,7 @@ ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
 
     ctx->raw.data = p;
     ctx->raw.len = entry->record_size;
+    ctx->raw_by = entry->made_by;
 
     ctx->have = (ps_record_parse(&ctx->record, (char *) p,
                                  entry->record_size) == 0);
@@ -303,7 +318,12 @@ ngx_http_penstock_av_elect(ngx_http_penstock_av_ctx_t *ctx,
     stands = ngx_http_penstock_av_filler_stands(ctx, e);
 
     if (stands && ctx->conf->lock) {
-        ctx->fill = e->filler;
+
+        if (ctx->fill != e->filler) {
+            ctx->fill = e->filler;
+            ctx->late = (table->gen != e->filler_gen);
+        }
+
         ngx_http_penstock_dict_unlock(dict);
 
         return stale ? NGX_HTTP_PENSTOCK_AV_USE : NGX_HTTP_PENSTOCK_AV_WAIT;
