@@ -640,15 +640,26 @@ ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
 {
     ngx_buf_t             *b;
     ngx_chain_t           *out;
-    ngx_http_upstream_t   *u;
+    ngx_table_elt_t       *h, *challenge;
 
-    u = x->request->upstream;
+    /* with a header, "proxy_intercept_errors" had no page for it */
 
     if (!x->header
-        || (!x->upstream && x->status >= NGX_HTTP_SPECIAL_RESPONSE)
-        || (u && u->conf && u->conf->intercept_errors
-            && x->status >= NGX_HTTP_SPECIAL_RESPONSE))
+        || (!x->upstream && x->status >= NGX_HTTP_SPECIAL_RESPONSE))
     {
+        challenge = x->request->headers_out.www_authenticate;
+
+        if (x->status == NGX_HTTP_UNAUTHORIZED && challenge) {
+
+            h = ngx_list_push(&r->headers_out.headers);
+            if (h == NULL) {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
+
+            *h = *challenge;
+            r->headers_out.www_authenticate = h;
+        }
+
         return x->status;
     }
 
