@@ -272,7 +272,11 @@ ngx_http_penstock_read_body(ngx_http_request_t *r)
     }
 
     if (pr->body_asked) {
-        return NGX_DONE;
+
+        /* it could not be read, and error_page has led here */
+
+        return (r->err_status >= NGX_HTTP_BAD_REQUEST)
+               ? r->err_status : NGX_HTTP_BAD_REQUEST;
     }
 
     pr->body_asked = 1;
