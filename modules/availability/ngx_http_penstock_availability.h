@@ -91,6 +91,9 @@ typedef struct {
     ngx_event_t                           timer;
     ngx_atomic_uint_t                     seen;
     ngx_uint_t                            ticks;
+
+    ngx_event_t                           mend;        /* of an invalidation
+                                                          that it lost */
 } ngx_http_penstock_av_zone_t;
 
 
@@ -341,6 +344,8 @@ void ngx_http_penstock_av_l2_store(ngx_http_penstock_av_ctx_t *ctx,
  * of waiter->request, which is woken when Redis has answered or won't.
  */
 
+void ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
+    ngx_log_t *log);
 void ngx_http_penstock_av_l2_bump(ngx_http_penstock_av_zone_t *zone,
     ps_tags_t *tags, ngx_http_penstock_av_waiter_t *waiter,
     ngx_pool_t *pool);

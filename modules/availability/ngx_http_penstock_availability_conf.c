@@ -270,6 +270,7 @@ ngx_http_penstock_av_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     ngx_http_penstock_av_wait_init(zone, &cf->cycle->new_log);
+    ngx_http_penstock_av_l2_init(zone, &cf->cycle->new_log);
 
     return (ngx_http_penstock_av_zone_metrics(cf, zone) == NGX_OK)
            ? NGX_CONF_OK : NGX_CONF_ERROR;

@@ -14,6 +14,11 @@
 #include "ngx_http_penstock_availability.h"
 
 
+/* between tries to make up for what was lost, ms */
+
+#define NGX_HTTP_PENSTOCK_L2_MEND  500
+
+
 /* of the request, the record in L1, and the zone's and the record's key */
 
 #define NGX_HTTP_PENSTOCK_L2_KEYS  (PS_TAGS_MAX * 2 + 2)
@@ -34,8 +39,10 @@ static ngx_int_t ngx_http_penstock_av_l2_tag_key(
     ngx_str_t *key);
 static ngx_int_t ngx_http_penstock_av_l2_record_key(
     ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *key);
+static void ngx_http_penstock_av_l2_lose(ngx_http_penstock_av_zone_t *zone);
 static ngx_uint_t ngx_http_penstock_av_l2_lost(
     ngx_http_penstock_av_zone_t *zone);
+static void ngx_http_penstock_av_l2_mend_handler(ngx_event_t *ev);
 static void ngx_http_penstock_av_l2_bumped(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
 static void ngx_http_penstock_av_l2_waiter_gone(void *data);
@@ -451,7 +458,7 @@ lost:
         ngx_free(bump);
     }
 
-    ngx_http_penstock_av_tag_table(zone)->lost = 1;
+    ngx_http_penstock_av_l2_lose(zone);
 }
 
 
@@ -469,7 +476,7 @@ ngx_http_penstock_av_l2_bumped(ngx_http_penstock_redis_call_t *call,
     if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK
         || ngx_http_penstock_av_l2_number(reply) == 0)
     {
-        table->lost = 1;
+        ngx_http_penstock_av_l2_lose(bump->zone);
 
     } else if (bump->mends) {
         (void) ngx_atomic_cmp_set(&table->lost, ngx_pid, 0);
@@ -495,6 +502,42 @@ ngx_http_penstock_av_l2_waiter_gone(void *data)
 
     if (bump) {
         bump->waiter = NULL;
+    }
+}
+
+
+void
+ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
+    ngx_log_t *log)
+{
+    zone->mend.handler = ngx_http_penstock_av_l2_mend_handler;
+    zone->mend.data = zone;
+    zone->mend.log = log;
+
+    /* after a reload the workers that ask Redis see to it */
+
+    zone->mend.cancelable = 1;
+}
+
+
+static void
+ngx_http_penstock_av_l2_lose(ngx_http_penstock_av_zone_t *zone)
+{
+    ngx_http_penstock_av_tag_table(zone)->lost = 1;
+
+    if (!zone->mend.timer_set) {
+        ngx_add_timer(&zone->mend, NGX_HTTP_PENSTOCK_L2_MEND);
+    }
+}
+
+
+static void
+ngx_http_penstock_av_l2_mend_handler(ngx_event_t *ev)
+{
+    ngx_http_penstock_av_zone_t  *zone = ev->data;
+
+    if (ngx_http_penstock_av_l2_lost(zone) && !ev->timer_set) {
+        ngx_add_timer(ev, NGX_HTTP_PENSTOCK_L2_MEND);
     }
 }
 
@@ -534,7 +577,7 @@ ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone)
 
     pool = ngx_create_pool(256, ngx_cycle->log);
     if (pool == NULL) {
-        table->lost = 1;
+        ngx_http_penstock_av_l2_lose(zone);
         return 1;
     }
 
