@@ -377,6 +377,7 @@ class Gateway(Server):
             'load_module %%%%MODULE%%%%;\n'
             'env ASAN_OPTIONS;\n'
             'env UBSAN_OPTIONS;\n'
+            'env LD_PRELOAD;\n'
             '%s\n'
             'events { worker_connections 1024; %s }\n'
             'http {\n'

@@ -1,11 +1,14 @@
 """A reload loses no request, and the module loads and unloads cleanly.
 
 Two workers with the module serve a slow origin; a SIGHUP comes while
-requests are under way.
+requests are under way.  A replaced module file is picked up by an upgrade of
+the binary, not by a reload.
 """
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import unittest
 
@@ -60,6 +63,67 @@ class Test(penstock.TestCase):
         penstock.wait_for(lambda: gw.workers()
                           and gw.workers() != before)
         self.assertEqual(gw.get('/generation').status, 200)
+
+    def test_replaced_module(self):
+
+        def loaded(pid):
+            with open('/proc/%d/maps' % pid) as f:
+                return {line.split()[4] for line in f
+                        if line.rstrip('\n').endswith(
+                            ('module.so', 'module.so (deleted)'))}
+
+        def replace():
+            shutil.copy(penstock.MODULE, module + '.new')
+            os.rename(module + '.new', module)
+            return {str(os.stat(module).st_ino)}
+
+        gw = penstock.Gateway(CONF, start=False, ORIGIN=1, GENERATION=1)
+        self.addCleanup(gw.teardown)
+        module = gw.module = gw.path('module.so')
+        gw.configure(CONF)
+
+        # only a daemon upgrades itself
+        gw.write('nginx.conf', gw.read('nginx.conf').replace('daemon off;',
+                                                             ''))
+
+        def started(old=None):
+            def pid():
+                text = gw.read('nginx.pid').strip()
+                return text and text != str(old) and int(text)
+            master = penstock.wait_for(pid, what='a master')
+            self.addCleanup(self.end, master)
+            return master
+
+        first = replace()
+        subprocess.run(gw.argv(), check=True, timeout=60)
+        old = started()
+        self.assertEqual(loaded(old), first)
+
+        second = replace()
+        os.kill(old, signal.SIGHUP)
+        gw.wait_log('worker process [0-9]+ exited')
+        self.assertEqual(loaded(old), first)
+
+        os.kill(old, signal.SIGUSR2)
+        new = started(old)
+        self.assertEqual(loaded(new), second)
+
+        self.end(old, signal.SIGQUIT)
+        self.assertEqual(gw.get('/generation').status, 200)
+
+    def end(self, pid, sig=signal.SIGTERM):
+        """Ends a daemon that is not our child."""
+
+        def gone():
+            try:
+                with open('/proc/%d/cmdline' % pid) as f:
+                    return 'nginx' not in f.read()
+            except (FileNotFoundError, ProcessLookupError):
+                return True
+
+        if not gone():
+            os.kill(pid, sig)
+            penstock.wait_for(gone, what='pid %d ends' % pid)
 
     def test_quit(self):
         gw = self.gateway(CONF, ORIGIN=1, GENERATION=1)
