@@ -500,7 +500,7 @@ ngx_http_penstock_oauth_init_main_conf(ngx_conf_t *cf, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    rc = ngx_http_penstock_gauge(cf, "penstock_oauth_cache_evictions",
+    rc = ngx_http_penstock_gauge(cf, "penstock_oauth_cache_evictions_total",
                                "Verified tokens evicted for want of room "
                                "since start.", NULL,
                                ngx_http_penstock_dict_evictions, omcf->zone);
