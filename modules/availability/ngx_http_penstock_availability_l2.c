@@ -14,6 +14,12 @@
 #include "ngx_http_penstock_availability.h"
 
 
+/* how far another host's clock may be ahead, ms: a record from further in the
+   future would be fresh until then */
+
+#define NGX_HTTP_PENSTOCK_L2_AHEAD  5000
+
+
 /* between tries to make up for what was lost, ms */
 
 #define NGX_HTTP_PENSTOCK_L2_MEND  500
@@ -273,7 +279,9 @@ ngx_http_penstock_av_l2_reply(ngx_http_penstock_av_ctx_t *ctx,
     if (bulk->type != REDIS_REPLY_STRING
         || (size_t) bulk->len > 2 * ctx->conf->max_size
         || ps_record_parse(&record, bulk->str, bulk->len) != 0
-        || newest >= record.clock || record.clock >= clock)
+        || newest >= record.clock || record.clock >= clock
+        || record.created > ngx_http_penstock_av_now()
+                            + NGX_HTTP_PENSTOCK_L2_AHEAD)
     {
         return NGX_OK;
     }
