@@ -4,10 +4,10 @@ when Redis is slow, gone, empty or full of garbage.
 A and B are two hosts: two nginx with a zone each, one ERP, one Redis.
 """
 
+import http.client
 import json
 import os
 import random
-import signal
 import socket
 import threading
 import time
@@ -475,6 +475,92 @@ class Slow(RedisCase):
                 thread.join()
 
 
+class Stale(RedisCase):
+
+    def poll(self, gw, seconds, **kw):
+        """Reads on one connection while that is kept; the answers.  A
+        connection that ends must have been announced."""
+
+        end = time.monotonic() + seconds
+        answers, connection = [], None
+        while time.monotonic() < end:
+            if connection is None:
+                connection = http.client.HTTPConnection(
+                    '127.0.0.1', gw.port, timeout=10)
+            start = time.monotonic()
+            connection.request('GET', '/availability?sku=D&location=L1')
+            response = connection.getresponse()
+            answers.append((response.status, response.headers['X-Status'],
+                            time.monotonic() - start, response.read()))
+            if response.headers['Connection'] == 'close':
+                connection.close()
+                connection = None
+            time.sleep(0.02)
+        if connection:
+            connection.close()
+        return answers
+
+    def test_while_revalidate(self):
+        gw, = self.start('--max-age', '1', '--latency', '400ms', gateways=1,
+                         workers=1,
+                         read='availability_cache_stale while_revalidate=60s;')
+        self.read(gw)
+        answers = self.poll(gw, 6)
+        self.assertEqual({a[0] for a in answers}, {200})
+        self.assertEqual({a[1] for a in answers}, {'HIT', 'UPDATING'})
+        # nobody waits for the ERP
+        self.assertLess(sorted(a[2] for a in answers)[-2], 0.35)
+        self.assertGreater(len({a[3] for a in answers}), 2)
+        self.assertGreaterEqual(self.reads(), 3)
+
+    def test_while_revalidate_and_redis_freezes(self):
+        gw, = self.start('--max-age', '1', '--latency', '50ms', gateways=1,
+                         workers=1,
+                         read='availability_cache_stale while_revalidate=60s;')
+        self.read(gw)
+        answers = self.poll(gw, 2)
+        self.store.freeze()
+        self.addCleanup(self.store.thaw)
+        answers += self.poll(gw, 3)
+        self.store.thaw()
+        answers += self.poll(gw, 2)
+        self.assertEqual({a[0] for a in answers}, {200})
+        self.assertLess(max(a[2] for a in answers), 1.5)
+
+    def test_clients_leave_in_a_background_look(self):
+        gw, = self.start('--max-age', '1', '--latency', '50ms', gateways=1,
+                         workers=1,
+                         read='availability_cache_stale while_revalidate=60s;')
+        self.read(gw)
+        self.store.freeze()
+        self.addCleanup(self.store.thaw)
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            s = socket.create_connection(('127.0.0.1', gw.port), 5)
+            s.sendall(b'GET /availability?sku=D&location=L1 HTTP/1.1\r\n'
+                      b'Host: a\r\n\r\n')
+            time.sleep(random.random() * 0.03)
+            s.close()
+        self.store.thaw()
+        self.assertEqual(self.read(gw).status, 200)
+
+    def test_if_error(self):
+        gw, other = self.start('--max-age', '1', '--latency', '5ms',
+                               workers=1,
+                               read='availability_cache_stale if_error=60s;')
+        self.read(gw)
+        time.sleep(1.2)
+        self.erp_.kill()
+        for _ in range(3):
+            answer = self.read(gw)
+            self.assertEqual(answer.status, 200)
+            self.assertEqual(answer.headers['X-Status'], 'STALE')
+        self.store.kill()
+        time.sleep(TRUST + 0.1)
+        self.assertEqual(self.read(gw).headers['X-Status'], 'STALE')
+        self.assertEqual(self.read(other).status, 502)
+
+
 class Garbage(RedisCase):
 
     def test_records(self):
@@ -543,6 +629,21 @@ class Garbage(RedisCase):
             answer = other.get(path)
             self.assertEqual(answer.status, 200)
             json.loads(answer.body)
+
+    def test_a_record_from_the_future(self):
+        """It would stay fresh until then."""
+
+        gw, other = self.start(workers=1)
+        self.read(gw)
+        key, = penstock.wait_for(lambda: self.keys(ZONE + ':r:*'))
+        data = bytearray(self.raw_value(key))
+        for ahead in 60, 86400, 1 << 40, 1 << 52:
+            created = int(time.time() * 1000) + ahead * 1000
+            data[24:32] = (created & (1 << 64) - 1).to_bytes(8, 'little')
+            self.store.command('SET', key, bytes(data))
+            self.assertEqual(self.read(other).headers['X-Status'], 'MISS')
+            other.stop()
+            other.start()
 
     def test_types_and_values_of_the_other_keys(self):
         gw, = self.start(gateways=1, workers=1)
