@@ -13,6 +13,7 @@
 
 typedef struct {
     ps_cache_control_t   cc;
+    off_t                length;
     time_t               expires;       /* NGX_ERROR: malformed, so past */
     time_t               date;
     time_t               age;
@@ -22,6 +23,8 @@ typedef struct {
     unsigned             vary:1;        /* on more than the coding */
     unsigned             set_cookie:1;
     unsigned             coded:1;
+    unsigned             has_length:1;
+    unsigned             framing:1;     /* no length, or two that differ */
 } ngx_http_penstock_av_head_t;
 
 
@@ -91,6 +94,21 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_read_head(ctx, &head, tags);
 
     fresh = ngx_http_penstock_av_fresh(ctx, &head);
+
+    /*
+     * nginx before 1.23 takes the last length and ignores what is none, so
+     * what was read may be half of it (RFC 9112, 6.3: 502)
+     */
+
+    if (head.framing) {
+        ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0,
+                      "upstream sent an invalid Content-Length, or several "
+                      "that differ");
+
+        ctx->fail_status = NGX_HTTP_BAD_GATEWAY;
+
+        return NGX_HTTP_PENSTOCK_AV_FAILURE;
+    }
 
     if (x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR
         || x->status == NGX_HTTP_TOO_MANY_REQUESTS)
@@ -182,6 +200,7 @@ static void
 ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_head_t *head, ps_tags_t *tags, ngx_table_elt_t *h)
 {
+    off_t      off;
     ngx_int_t  n;
 
 #define ngx_http_penstock_av_is(s)                                            \
@@ -191,6 +210,17 @@ ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
     if (ngx_http_penstock_av_is("Cache-Control")) {
         ps_cache_control_parse(&head->cc, (char *) h->value.data,
                                h->value.len);
+
+    } else if (ngx_http_penstock_av_is("Content-Length")) {
+
+        off = ngx_atoof(h->value.data, h->value.len);
+
+        if (off == NGX_ERROR || (head->has_length && off != head->length)) {
+            head->framing = 1;
+        }
+
+        head->has_length = 1;
+        head->length = off;
 
     } else if (ngx_http_penstock_av_is("Expires")) {
         head->has_expires = 1;
