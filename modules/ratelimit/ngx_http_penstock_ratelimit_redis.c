@@ -241,8 +241,11 @@ ngx_http_penstock_ratelimit_ask_handler(ngx_http_penstock_redis_call_t *call,
 
         for (i = 0; i <= ask->n; i++) {
 
+            /* the first one says whether: 0 or 1 */
+
             if (reply->element[i]->type != REDIS_REPLY_INTEGER
-                || reply->element[i]->integer < 0)
+                || reply->element[i]->integer < 0
+                || (i == 0 && reply->element[i]->integer > 1))
             {
                 ask->answered = 0;
                 break;
