@@ -119,7 +119,7 @@ class Request:
     def json(self):
         try:
             return json.loads(self.body or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Refused(400, "INVALID_JSON", "the body is not JSON")
 
 
