@@ -21,13 +21,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ps_tag_t      tag;
     const char   *p, *name, *value;
     ps_record_t   record;
-    volatile int  sum;
 
     if (ps_record_parse(&record, (const char *) data, size) != 0) {
         return 0;
     }
 
-    sum = 0;
     p = record.tags;
 
     for (i = 0; i < record.ntags; i++) {
@@ -37,7 +35,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         }
 
-        sum += ps_tag_hash(tag.name, tag.len) == tag.hash;
+        (void) ps_tag_hash(tag.name, tag.len);
     }
 
     if (p != record.headers) {
