@@ -935,7 +935,8 @@ class Test(penstock.TestCase):
                 b'MOVED 3999 127.0.0.1:1', b'ASK 3999 127.0.0.1:1',
                 b'MOVED', b'MOVED 99999999999 :0', b'WRONGTYPE Operation',
                 b'CROSSSLOT Keys', b'EXECABORT', b'UNKILLABLE',
-                b'ERR %s%n%V%p%99999d', b'ERR \x00\x01\x1b[31m\xff',
+                b'ERR x\n2026/11/23 00:00:00 [alert] 1#1: forged',
+                b'ERR \x1b[2J\x07', b'ERR %s%n%V%p%99999d', b'ERR \x00\x01\x1b[31m\xff',
                 b'ERR ' + b'x' * 8000)])
 
     def test_redis_frames(self):
