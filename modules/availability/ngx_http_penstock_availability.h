@@ -247,7 +247,15 @@ extern ngx_module_t  ngx_http_penstock_availability_module;
 const char *ngx_http_penstock_av_label(ngx_http_penstock_av_status_e status);
 
 
-/* _conf.c: the zone of that name, which may be defined later */
+/* _zone.c: the zone of that name, which may be defined later */
+
+ngx_http_penstock_av_zone_t *ngx_http_penstock_av_zone(ngx_conf_t *cf,
+    ngx_str_t *name);
+char *ngx_http_penstock_av_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+/* _conf.c */
 
 void *ngx_http_penstock_av_create_main_conf(ngx_conf_t *cf);
 char *ngx_http_penstock_av_init_main_conf(ngx_conf_t *cf, void *conf);
@@ -255,8 +263,6 @@ void *ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf);
 char *ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
-char *ngx_http_penstock_av_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 char *ngx_http_penstock_av_cache_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_penstock_av_key_directive(ngx_conf_t *cf, ngx_command_t *cmd,
