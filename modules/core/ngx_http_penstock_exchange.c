@@ -34,6 +34,8 @@ static void ngx_http_penstock_exchange_give_up(
     ngx_http_penstock_exchange_t *x, ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_exchange_join(
     ngx_http_penstock_exchange_t *x);
+static ngx_int_t ngx_http_penstock_exchange_page(ngx_http_request_t *r,
+    ngx_http_penstock_exchange_t *x);
 
 
 /* what a fill must not ask with: the answer is for everybody */
@@ -638,29 +640,15 @@ ngx_int_t
 ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
     ngx_http_penstock_exchange_t *x)
 {
-    ngx_buf_t             *b;
-    ngx_chain_t           *out;
-    ngx_table_elt_t       *h, *challenge;
+    ngx_buf_t    *b;
+    ngx_chain_t  *out;
 
     /* with a header, "proxy_intercept_errors" had no page for it */
 
     if (!x->header
         || (!x->upstream && x->status >= NGX_HTTP_SPECIAL_RESPONSE))
     {
-        challenge = x->request->headers_out.www_authenticate;
-
-        if (x->status == NGX_HTTP_UNAUTHORIZED && challenge) {
-
-            h = ngx_list_push(&r->headers_out.headers);
-            if (h == NULL) {
-                return NGX_HTTP_INTERNAL_SERVER_ERROR;
-            }
-
-            *h = *challenge;
-            r->headers_out.www_authenticate = h;
-        }
-
-        return x->status;
+        return ngx_http_penstock_exchange_page(r, x);
     }
 
     if (ngx_http_penstock_exchange_headers(r, x) != NGX_OK) {
@@ -706,6 +694,46 @@ ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
     out->next = NULL;
 
     return ngx_http_penstock_send(r, out);
+}
+
+
+/* a page of nginx's own, and the one header that gives it a meaning */
+
+static ngx_int_t
+ngx_http_penstock_exchange_page(ngx_http_request_t *r,
+    ngx_http_penstock_exchange_t *x)
+{
+    ngx_table_elt_t  *h, *location, *challenge;
+
+    location = x->request->headers_out.location;
+    challenge = x->request->headers_out.www_authenticate;
+
+    if (x->status == NGX_HTTP_UNAUTHORIZED && challenge) {
+
+        h = ngx_list_push(&r->headers_out.headers);
+        if (h == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        *h = *challenge;
+        r->headers_out.www_authenticate = h;
+
+    } else if (location && (x->status == NGX_HTTP_CREATED
+                            || (x->status >= NGX_HTTP_SPECIAL_RESPONSE
+                                && x->status < NGX_HTTP_BAD_REQUEST)))
+    {
+        ngx_http_clear_location(r);
+
+        h = ngx_list_push(&r->headers_out.headers);
+        if (h == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        *h = *location;
+        r->headers_out.location = h;
+    }
+
+    return x->status;
 }
 
 

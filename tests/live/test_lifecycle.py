@@ -201,6 +201,20 @@ class ErrorPage(penstock.TestCase):
             self.assertEqual(answer.headers.get_all('WWW-Authenticate'),
                              ['Basic realm="erp"'])
 
+    def test_redirect_of_nginx_itself(self):
+        gw = self.gateway(conf('''
+            location /html {
+                availability_cache a;
+                root %%DIR%%;
+            }
+        '''))
+
+        for _ in range(2):
+            answer = gw.get('/html')
+            self.assertEqual(answer.status, 301)
+            self.assertEqual(answer.headers.get_all('Location'),
+                             ['http://127.0.0.1:%d/html/' % gw.port])
+
     def test_body_that_cant_be_read(self):
         """error_page may lead to where the body is wanted again."""
 
