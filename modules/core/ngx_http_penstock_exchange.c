@@ -335,6 +335,8 @@ ngx_http_penstock_exchange_body(ngx_http_penstock_exchange_t *x,
     ngx_buf_t   *b;
     ngx_int_t    rc;
 
+    ngx_http_penstock_keep_delay(x->host);
+
     for ( /* void */ ; in; in = in->next) {
         b = in->buf;
         size = ngx_buf_size(b);
@@ -523,6 +525,8 @@ ngx_http_penstock_exchange_done(ngx_http_request_t *sr, void *data,
     }
 
     x->done = 1;
+
+    ngx_http_penstock_keep_delay(x->host);
 
     if (!x->header) {
 

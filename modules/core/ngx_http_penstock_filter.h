@@ -32,6 +32,15 @@ ngx_int_t ngx_http_penstock_exchange_header(ngx_http_penstock_exchange_t *x,
 ngx_int_t ngx_http_penstock_exchange_body(ngx_http_penstock_exchange_t *x,
     ngx_http_request_t *r, ngx_chain_t *in);
 
+/*
+ * A clone that is read without buffers deletes the timer of its connection's
+ * write event whenever that is ready; for a host that is being answered at a
+ * limit_rate nothing would go on sending.  Called while the clone is at work;
+ * sets the timer again once that is over.
+ */
+
+void ngx_http_penstock_keep_delay(ngx_http_request_t *r);
+
 /* the problem as a JSON document in r->pool */
 
 ngx_int_t ngx_http_penstock_problem_body(ngx_http_request_t *r,

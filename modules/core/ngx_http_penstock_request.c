@@ -7,6 +7,7 @@
  */
 
 #include "ngx_http_penstock.h"
+#include "ngx_http_penstock_filter.h"
 
 
 typedef struct {
@@ -15,6 +16,7 @@ typedef struct {
 
     ngx_event_t          timer;         /* the deadline of a park */
     ngx_event_t          resume;        /* posted by wake */
+    ngx_event_t          delay;         /* posted by keep_delay */
 
     unsigned             parked:1;
     unsigned             timed_out:1;
@@ -30,6 +32,7 @@ static ngx_http_penstock_request_t *ngx_http_penstock_make_request(
 static void ngx_http_penstock_request_cleanup(void *data);
 static void ngx_http_penstock_resume_handler(ngx_event_t *ev);
 static void ngx_http_penstock_timeout_handler(ngx_event_t *ev);
+static void ngx_http_penstock_delay_handler(ngx_event_t *ev);
 static void ngx_http_penstock_body_handler(ngx_http_request_t *r);
 
 
@@ -115,6 +118,10 @@ ngx_http_penstock_make_request(ngx_http_request_t *r)
     pr->resume.data = pr;
     pr->resume.log = r->connection->log;
 
+    pr->delay.handler = ngx_http_penstock_delay_handler;
+    pr->delay.data = pr;
+    pr->delay.log = r->connection->log;
+
     cln->handler = ngx_http_penstock_request_cleanup;
 
     ngx_http_set_ctx(r, pr, ngx_http_penstock_module);
@@ -134,6 +141,10 @@ ngx_http_penstock_request_cleanup(void *data)
 
     if (pr->resume.posted) {
         ngx_delete_posted_event(&pr->resume);
+    }
+
+    if (pr->delay.posted) {
+        ngx_delete_posted_event(&pr->delay);
     }
 }
 
@@ -253,6 +264,39 @@ ngx_http_penstock_resume_handler(ngx_event_t *ev)
     ngx_http_core_run_phases(r);
 
     ngx_http_run_posted_requests(c);
+}
+
+
+void
+ngx_http_penstock_keep_delay(ngx_http_request_t *r)
+{
+    ngx_http_penstock_request_t  *pr;
+
+    if (!r->connection->write->delayed) {
+        return;
+    }
+
+    pr = ngx_http_penstock_find_request(r->main);
+
+    if (pr) {
+        ngx_post_event(&pr->delay, &ngx_posted_events);
+    }
+}
+
+
+static void
+ngx_http_penstock_delay_handler(ngx_event_t *ev)
+{
+    ngx_event_t                  *wev;
+    ngx_http_penstock_request_t  *pr = ev->data;
+
+    wev = pr->request->connection->write;
+
+    /* what is too early yet for limit_rate will be delayed again */
+
+    if (wev->delayed && !wev->timer_set) {
+        ngx_add_timer(wev, 1);
+    }
 }
 
 

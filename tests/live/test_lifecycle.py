@@ -141,6 +141,46 @@ class Memory(penstock.TestCase):
         self.assertLess(grown, 64 * 1024)
 
 
+class Rate(penstock.TestCase):
+
+    def test_refresh_behind_a_limited_answer(self):
+        """The answer's limit_rate and the refresh share a connection, whose
+        write timer nginx deletes as it reads the refresh."""
+
+        def handler(h):
+            if len(origin.requests) == 1:
+                h.send(200, b'x' * 150000, {'Cache-Control': 'max-age=1'})
+                return
+
+            time.sleep(0.5)
+            h.send_response(200)
+            h.send_header('Content-Length', '150000')
+            h.end_headers()
+            for _ in range(15):
+                h.wfile.write(b'y' * 10000)
+                time.sleep(0.05)
+
+        origin = self.origin(handler)
+        gw = self.gateway(conf('''
+            limit_rate 50k;
+
+            location / {
+                availability_cache a;
+                availability_cache_stale while_revalidate=30s;
+                proxy_pass http://127.0.0.1:%%ORIGIN%%;
+            }
+        '''), ORIGIN=origin.port)
+
+        threading.Thread(target=gw.get, args=('/',), daemon=True).start()
+        penstock.wait_for(lambda: origin.requests)
+        time.sleep(1.5)
+
+        answer = gw.get('/', timeout=10)
+        self.assertEqual(answer.body, b'x' * 150000)
+        self.assertGreater(answer.seconds, 0.9)
+        self.assertEqual(len(origin.requests), 2)
+
+
 class ErrorPage(penstock.TestCase):
 
     def test_intercepted_errors(self):
