@@ -27,7 +27,7 @@ usage: ./build.sh COMMAND
   clean                      removes what was built
 
 Each command installs the Debian packages that it needs and that are missing
-(PENSTOCK_NO_DEPS=1: none).  All else is written under build/.
+(PENSTOCK_NO_DEPS=1: none).  What is built stays under build/.
 END
 }
 

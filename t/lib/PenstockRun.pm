@@ -139,7 +139,10 @@ sub setup {
 
     $file = "pid-$$" unless defined $file;
 
-    $ENV{TEST_NGINX_PORT} = take_port() unless $ENV{TEST_NGINX_PORT};
+    my $port = $ENV{TEST_NGINX_PORT} || take_port();
+
+    $ENV{TEST_NGINX_PORT} = $ENV{TEST_NGINX_SERVER_PORT} = $port;
+    $ENV{TEST_NGINX_STREAM_PORT} = $port + 1;
     $ENV{TEST_NGINX_SERVROOT} = "$ENV{PENSTOCK_SERVROOTS}/$file"
         if $ENV{PENSTOCK_SERVROOTS};
     $ENV{TEST_NGINX_LOAD_MODULES} = $ENV{PENSTOCK_PROBE_MODULE}
@@ -148,6 +151,9 @@ sub setup {
     make_path($ENV{TEST_NGINX_SERVROOT}) if $ENV{TEST_NGINX_SERVROOT};
 
     require Test::Nginx::Util;
+
+    # it listens on all addresses otherwise
+    $Test::Nginx::Util::ServerPort = "127.0.0.1:$port";
 
     # what nginx says to the terminal when it must not start is in its log too
 
