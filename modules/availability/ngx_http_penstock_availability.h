@@ -240,7 +240,10 @@ typedef struct {
 extern ngx_module_t  ngx_http_penstock_availability_module;
 
 
-/* _module.c */
+/* _variables.c: how reads were answered */
+
+ngx_int_t ngx_http_penstock_av_add_variables(ngx_conf_t *cf);
+ngx_int_t ngx_http_penstock_av_log_handler(ngx_http_request_t *r);
 
 /* the counter's label for a status */
 
@@ -280,11 +283,27 @@ char *ngx_http_penstock_av_invalidate_directive(ngx_conf_t *cf,
 char *ngx_http_penstock_av_purge_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+
+/* _tags.c */
+
+ngx_http_penstock_tag_table_t *ngx_http_penstock_av_tag_table(
+    ngx_http_penstock_av_zone_t *zone);
+
+/* the tags that the request's arguments give; NULL: no memory */
+
+ps_tags_t *ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx);
+
+/* local invalidation; all tags where tags is NULL */
+
+void ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
+    ps_tags_t *tags);
+ngx_uint_t ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
+    ps_record_t *record, uint64_t seq);
+
+
 /* _store.c: L1 */
 
 uint64_t ngx_http_penstock_av_now(void);
-ngx_http_penstock_tag_table_t *ngx_http_penstock_av_tag_table(
-    ngx_http_penstock_av_zone_t *zone);
 
 /* copies what is held to ctx and says what to do; may make us the leader */
 
@@ -303,17 +322,6 @@ void ngx_http_penstock_av_pass(ngx_http_penstock_av_ctx_t *ctx);
 void ngx_http_penstock_av_failed(ngx_http_penstock_av_ctx_t *ctx,
     ngx_uint_t status);
 void ngx_http_penstock_av_release(ngx_http_penstock_av_ctx_t *ctx);
-
-/* the tags that the request's arguments give; NULL: no memory */
-
-ps_tags_t *ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx);
-
-/* local invalidation; all tags where tags is NULL */
-
-void ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
-    ps_tags_t *tags);
-ngx_uint_t ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
-    ps_record_t *record, uint64_t seq);
 
 
 /* _wait.c: followers */

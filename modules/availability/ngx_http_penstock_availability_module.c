@@ -22,11 +22,7 @@ static ngx_int_t ngx_http_penstock_av_decline(
 static ngx_http_penstock_av_ctx_t *ngx_http_penstock_av_make_ctx(
     ngx_http_request_t *r, ngx_http_penstock_av_loc_conf_t *alcf);
 static void ngx_http_penstock_av_cleanup(void *data);
-static ngx_int_t ngx_http_penstock_av_log_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_http_penstock_av_status_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
 
-static ngx_int_t ngx_http_penstock_av_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_penstock_av_init(ngx_conf_t *cf);
 
 
@@ -142,36 +138,6 @@ ngx_module_t  ngx_http_penstock_availability_module = {
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
-
-
-static ngx_str_t  ngx_http_penstock_av_variable =
-    ngx_string("availability_cache_status");
-
-
-/* in the order of ngx_http_penstock_av_status_e */
-
-static struct {
-    ngx_str_t    name;                   /* of the variable */
-    const char  *label;                  /* of the counter */
-} ngx_http_penstock_av_names[] = {
-    { ngx_string("HIT"), "hit" },
-    { ngx_string("HIT"), "redis_hit" },
-    { ngx_string("STALE"), "stale" },
-    { ngx_string("UPDATING"), "updating" },
-    { ngx_string("MISS"), "miss" },
-    { ngx_string("EXPIRED"), "expired" },
-    { ngx_string("COLLAPSED"), "collapsed" },
-    { ngx_string("PASS"), "pass" },
-    { ngx_string("BYPASS"), "bypass" },
-    { ngx_string("ERROR"), "error" }
-};
-
-
-const char *
-ngx_http_penstock_av_label(ngx_http_penstock_av_status_e status)
-{
-    return ngx_http_penstock_av_names[status].label;
-}
 
 
 static ngx_int_t
@@ -521,123 +487,6 @@ ngx_http_penstock_av_cleanup(void *data)
     /* terminated in the middle: a follower takes over */
 
     ngx_http_penstock_av_release(ctx);
-}
-
-
-ps_tags_t *
-ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx)
-{
-    size_t                       n;
-    u_char                      *buf;
-    ngx_str_t                    value;
-    ngx_uint_t                   i;
-    ngx_http_request_t          *r;
-    ngx_http_penstock_av_tag_t  *tag;
-
-    if (ctx->tags) {
-        return ctx->tags;
-    }
-
-    r = ctx->request;
-
-    ctx->tags = ngx_palloc(r->pool, sizeof(ps_tags_t));
-    if (ctx->tags == NULL) {
-        return NULL;
-    }
-
-    ctx->tags->n = 0;
-    ctx->tags->overflow = 0;
-
-    if (ctx->conf->tags == NULL) {
-        return ctx->tags;
-    }
-
-    tag = ctx->conf->tags->elts;
-
-    for (i = 0; i < ctx->conf->tags->nelts; i++) {
-
-        if (tag[i].arg.len == 0) {
-            if (ngx_http_complex_value(r, &tag[i].value, &value) != NGX_OK) {
-                ctx->tags = NULL;
-                return NULL;
-            }
-
-            ps_tags_list(ctx->tags, (char *) value.data, value.len);
-            continue;
-        }
-
-        n = r->args.len;
-
-        buf = ngx_pnalloc(r->pool, n + 1);
-        if (buf == NULL) {
-            ctx->tags = NULL;
-            return NULL;
-        }
-
-        (void) ps_tags_query(ctx->tags, (char *) r->args.data, n,
-                             (char *) tag[i].arg.data, tag[i].arg.len,
-                             (char *) buf);
-    }
-
-    return ctx->tags;
-}
-
-
-static ngx_int_t
-ngx_http_penstock_av_log_handler(ngx_http_request_t *r)
-{
-    ngx_http_penstock_av_ctx_t  *ctx;
-
-    ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_AVAILABILITY);
-
-    if (ctx && r == r->main && ctx->status != NGX_HTTP_PENSTOCK_AV_NONE) {
-        ngx_http_penstock_count(ctx->zone->requests[ctx->status], 1);
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_penstock_av_status_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    ngx_str_t                   *name;
-    ngx_http_penstock_av_ctx_t  *ctx;
-
-    ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_AVAILABILITY);
-
-    if (ctx == NULL || ctx->status == NGX_HTTP_PENSTOCK_AV_NONE) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    name = &ngx_http_penstock_av_names[ctx->status].name;
-
-    v->data = name->data;
-    v->len = name->len;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_penstock_av_add_variables(ngx_conf_t *cf)
-{
-    ngx_http_variable_t  *var;
-
-    var = ngx_http_add_variable(cf, &ngx_http_penstock_av_variable,
-                                NGX_HTTP_VAR_NOCACHEABLE);
-    if (var == NULL) {
-        return NGX_ERROR;
-    }
-
-    var->get_handler = ngx_http_penstock_av_status_variable;
-
-    return NGX_OK;
 }
 
 

@@ -41,13 +41,6 @@ ngx_http_penstock_av_now(void)
 }
 
 
-ngx_http_penstock_tag_table_t *
-ngx_http_penstock_av_tag_table(ngx_http_penstock_av_zone_t *zone)
-{
-    return ngx_http_penstock_zone_data(zone->tags);
-}
-
-
 ngx_http_penstock_av_verdict_e
 ngx_http_penstock_av_lookup(ngx_http_penstock_av_ctx_t *ctx)
 {
@@ -258,32 +251,6 @@ ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_dict_unlock(dict);
 
     return 1;
-}
-
-
-ngx_uint_t
-ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
-    ps_record_t *record, uint64_t seq)
-{
-    ps_tag_t     tag;
-    ngx_uint_t   i;
-    const char  *p;
-
-    if (table->all > seq) {
-        return 1;
-    }
-
-    p = record->tags;
-
-    for (i = 0; i < record->ntags; i++) {
-        ps_record_tag(&p, &tag);
-
-        if (table->bucket[tag.hash % NGX_HTTP_PENSTOCK_BUCKETS] > seq) {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 
@@ -658,37 +625,4 @@ ngx_http_penstock_av_finish(ngx_http_penstock_av_ctx_t *ctx)
     (void) ngx_atomic_fetch_add(&table->wake, 1);
 
     ngx_http_penstock_av_wake(ctx->zone);
-}
-
-
-void
-ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone, ps_tags_t *tags)
-{
-    ngx_uint_t                      i;
-    ngx_atomic_t                   *slot;
-    ngx_atomic_uint_t               n, old;
-    ngx_http_penstock_tag_table_t  *table;
-
-    table = ngx_http_penstock_av_tag_table(zone);
-
-    n = ngx_atomic_fetch_add(&table->seq, 1) + 1;
-
-    for (i = 0; tags == NULL || i < tags->n; i++) {
-
-        slot = tags ? &table->bucket[tags->tag[i].hash
-                                     % NGX_HTTP_PENSTOCK_BUCKETS]
-                    : &table->all;
-
-        /* never back: another bump may have a later number */
-
-        do {
-            old = *slot;
-        } while (old < n && !ngx_atomic_cmp_set(slot, old, n));
-
-        if (tags == NULL) {
-            break;
-        }
-    }
-
-    (void) ngx_atomic_fetch_add(&table->gen, 1);
 }

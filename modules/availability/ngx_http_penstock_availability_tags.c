@@ -1,0 +1,135 @@
+
+/*
+ * Tags: what an answer depends on, and local invalidation.
+ *
+ * The table stands in shared memory beside the dictionary.  An invalidation
+ * takes a number and writes it to the buckets of its tags; records carry the
+ * number at which their fill began.
+ */
+
+#include "ngx_http_penstock_availability.h"
+
+
+ngx_http_penstock_tag_table_t *
+ngx_http_penstock_av_tag_table(ngx_http_penstock_av_zone_t *zone)
+{
+    return ngx_http_penstock_zone_data(zone->tags);
+}
+
+
+ps_tags_t *
+ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx)
+{
+    size_t                       n;
+    u_char                      *buf;
+    ngx_str_t                    value;
+    ngx_uint_t                   i;
+    ngx_http_request_t          *r;
+    ngx_http_penstock_av_tag_t  *tag;
+
+    if (ctx->tags) {
+        return ctx->tags;
+    }
+
+    r = ctx->request;
+
+    ctx->tags = ngx_palloc(r->pool, sizeof(ps_tags_t));
+    if (ctx->tags == NULL) {
+        return NULL;
+    }
+
+    ctx->tags->n = 0;
+    ctx->tags->overflow = 0;
+
+    if (ctx->conf->tags == NULL) {
+        return ctx->tags;
+    }
+
+    tag = ctx->conf->tags->elts;
+
+    for (i = 0; i < ctx->conf->tags->nelts; i++) {
+
+        if (tag[i].arg.len == 0) {
+            if (ngx_http_complex_value(r, &tag[i].value, &value) != NGX_OK) {
+                ctx->tags = NULL;
+                return NULL;
+            }
+
+            ps_tags_list(ctx->tags, (char *) value.data, value.len);
+            continue;
+        }
+
+        n = r->args.len;
+
+        buf = ngx_pnalloc(r->pool, n + 1);
+        if (buf == NULL) {
+            ctx->tags = NULL;
+            return NULL;
+        }
+
+        (void) ps_tags_query(ctx->tags, (char *) r->args.data, n,
+                             (char *) tag[i].arg.data, tag[i].arg.len,
+                             (char *) buf);
+    }
+
+    return ctx->tags;
+}
+
+
+ngx_uint_t
+ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
+    ps_record_t *record, uint64_t seq)
+{
+    ps_tag_t     tag;
+    ngx_uint_t   i;
+    const char  *p;
+
+    if (table->all > seq) {
+        return 1;
+    }
+
+    p = record->tags;
+
+    for (i = 0; i < record->ntags; i++) {
+        ps_record_tag(&p, &tag);
+
+        if (table->bucket[tag.hash % NGX_HTTP_PENSTOCK_BUCKETS] > seq) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+void
+ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone, ps_tags_t *tags)
+{
+    ngx_uint_t                      i;
+    ngx_atomic_t                   *slot;
+    ngx_atomic_uint_t               n, old;
+    ngx_http_penstock_tag_table_t  *table;
+
+    table = ngx_http_penstock_av_tag_table(zone);
+
+    n = ngx_atomic_fetch_add(&table->seq, 1) + 1;
+
+    for (i = 0; tags == NULL || i < tags->n; i++) {
+
+        slot = tags ? &table->bucket[tags->tag[i].hash
+                                     % NGX_HTTP_PENSTOCK_BUCKETS]
+                    : &table->all;
+
+        /* never back: another bump may have a later number */
+
+        do {
+            old = *slot;
+        } while (old < n && !ngx_atomic_cmp_set(slot, old, n));
+
+        if (tags == NULL) {
+            break;
+        }
+    }
+
+    (void) ngx_atomic_fetch_add(&table->gen, 1);
+}
