@@ -32,6 +32,10 @@ ngx_int_t ngx_http_penstock_exchange_header(ngx_http_penstock_exchange_t *x,
 ngx_int_t ngx_http_penstock_exchange_body(ngx_http_penstock_exchange_t *x,
     ngx_http_request_t *r, ngx_chain_t *in);
 
+/* puts what was captured in one piece; NGX_ERROR: no memory */
+
+ngx_int_t ngx_http_penstock_exchange_join(ngx_http_penstock_exchange_t *x);
+
 /*
  * A clone that is read without buffers deletes the timer of its connection's
  * write event whenever that is ready; for a host that is being answered at a
