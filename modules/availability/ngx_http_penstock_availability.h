@@ -142,6 +142,7 @@ typedef struct {
                                                           start */
     uint64_t                              filler_gen;
     ngx_pid_t                             pid;         /* the filler's */
+    ngx_msec_t                            since;       /* its start */
 
     uint64_t                              made_by;     /* fill id */
     uint64_t                              seq;         /* at that fill's
@@ -293,10 +294,13 @@ ngx_http_penstock_tag_table_t *ngx_http_penstock_av_tag_table(
 
 ps_tags_t *ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx);
 
-/* local invalidation; all tags where tags is NULL */
+/* local invalidation of the tags of these hashes; of everything: n == 0 */
 
 void ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
-    ps_tags_t *tags);
+    const uint64_t *hashes, ngx_uint_t n);
+
+/* whether an invalidation came after the fill that began at seq */
+
 ngx_uint_t ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
     ps_record_t *record, uint64_t seq);
 
@@ -353,14 +357,16 @@ ngx_int_t ngx_http_penstock_av_l2_reply(ngx_http_penstock_av_ctx_t *ctx,
 void ngx_http_penstock_av_l2_store(ngx_http_penstock_av_ctx_t *ctx,
     ngx_str_t *raw);
 
-/*
- * Invalidates in Redis; all tags where tags is NULL.  The waiter, if any, is
- * of waiter->request, which is woken when Redis has answered or won't.
- */
-
 void ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
     ngx_log_t *log);
-void ngx_http_penstock_av_l2_bump(ngx_http_penstock_av_zone_t *zone,
+
+/*
+ * Invalidates here, and in Redis where the zone has one; all tags where tags
+ * is NULL.  The waiter, if any, is of waiter->request, which is woken when
+ * Redis has answered or won't.
+ */
+
+void ngx_http_penstock_av_invalidate(ngx_http_penstock_av_zone_t *zone,
     ps_tags_t *tags, ngx_http_penstock_av_waiter_t *waiter,
     ngx_pool_t *pool);
 

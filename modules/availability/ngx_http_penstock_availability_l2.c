@@ -34,7 +34,8 @@ typedef struct {
     ngx_http_penstock_redis_call_t    call;
     ngx_http_penstock_av_zone_t      *zone;
     ngx_http_penstock_av_waiter_t    *waiter;
-    ngx_uint_t                        mends;      /* what was lost */
+    ngx_uint_t                        n;          /* 0: everything */
+    uint64_t                          hashes[1];  /* of the tags */
 } ngx_http_penstock_av_bump_t;
 
 
@@ -389,13 +390,13 @@ ngx_http_penstock_av_l2_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
 
 
 /*
- * The call of an invalidation outlives the request that made it: if Redis
- * does not confirm it, other hosts must not trust what they hold, so the
- * whole zone is invalidated as soon as Redis is back.
+ * The call to Redis outlives the request that made it: if Redis does not
+ * confirm it, other hosts must not trust what they hold, so the whole zone
+ * is invalidated as soon as Redis is back.
  */
 
 void
-ngx_http_penstock_av_l2_bump(ngx_http_penstock_av_zone_t *zone,
+ngx_http_penstock_av_invalidate(ngx_http_penstock_av_zone_t *zone,
     ps_tags_t *tags, ngx_http_penstock_av_waiter_t *waiter, ngx_pool_t *pool)
 {
     ngx_str_t                    *argv;
@@ -403,18 +404,30 @@ ngx_http_penstock_av_l2_bump(ngx_http_penstock_av_zone_t *zone,
     ngx_pool_cleanup_t           *cln;
     ngx_http_penstock_av_bump_t  *bump;
 
-    if (zone->redis == NULL) {
-        return;
-    }
-
     n = tags ? tags->n : 0;
     cln = NULL;
 
     argv = ngx_palloc(pool, (n + 2) * sizeof(ngx_str_t));
-    bump = ngx_calloc(sizeof(ngx_http_penstock_av_bump_t), ngx_cycle->log);
+    bump = ngx_calloc(sizeof(ngx_http_penstock_av_bump_t)
+                      + n * sizeof(uint64_t), ngx_cycle->log);
 
     if (argv == NULL || bump == NULL) {
+        ngx_http_penstock_av_bump(zone, NULL, 0);
         goto lost;
+    }
+
+    bump->zone = zone;
+    bump->n = n;
+
+    for (i = 0; i < n; i++) {
+        bump->hashes[i] = tags->tag[i].hash;
+    }
+
+    ngx_http_penstock_av_bump(zone, bump->hashes, n);
+
+    if (zone->redis == NULL) {
+        ngx_free(bump);
+        return;
     }
 
     argv[0] = zone->redis_key;
@@ -437,8 +450,6 @@ ngx_http_penstock_av_l2_bump(ngx_http_penstock_av_zone_t *zone,
         }
     }
 
-    bump->zone = zone;
-    bump->mends = (tags == NULL);
     bump->call.handler = ngx_http_penstock_av_l2_bumped;
     bump->call.data = bump;
 
@@ -466,7 +477,9 @@ lost:
         ngx_free(bump);
     }
 
-    ngx_http_penstock_av_l2_lose(zone);
+    if (zone->redis) {
+        ngx_http_penstock_av_l2_lose(zone);
+    }
 }
 
 
@@ -486,9 +499,16 @@ ngx_http_penstock_av_l2_bumped(ngx_http_penstock_redis_call_t *call,
     {
         ngx_http_penstock_av_l2_lose(bump->zone);
 
-    } else if (bump->mends) {
+    } else if (bump->n == 0) {
         (void) ngx_atomic_cmp_set(&table->lost, ngx_pid, 0);
     }
+
+    /*
+     * Until Redis had it, another worker may have taken from there what was
+     * void already, as if that were new.
+     */
+
+    ngx_http_penstock_av_bump(bump->zone, bump->hashes, bump->n);
 
     if (bump->waiter) {
         bump->waiter->bump = NULL;
@@ -591,7 +611,7 @@ ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone)
 
     /* it says "lost" again when this fails too */
 
-    ngx_http_penstock_av_l2_bump(zone, NULL, NULL, pool);
+    ngx_http_penstock_av_invalidate(zone, NULL, NULL, pool);
 
     ngx_destroy_pool(pool);
 

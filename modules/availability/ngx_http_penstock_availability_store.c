@@ -11,7 +11,11 @@
 #include "ngx_http_penstock_availability.h"
 
 
-#define NGX_HTTP_PENSTOCK_AV_LOOKS  4
+#define NGX_HTTP_PENSTOCK_AV_LOOKS     4
+
+/* nobody waits for a fill that is older, ms */
+
+#define NGX_HTTP_PENSTOCK_AV_FILL_MAX  60000
 
 
 static ngx_http_penstock_av_verdict_e ngx_http_penstock_av_look(
@@ -311,6 +315,7 @@ ngx_http_penstock_av_elect(ngx_http_penstock_av_ctx_t *ctx,
     e->filler_seq = ctx->seq;
     e->filler_gen = table->gen;
     e->pid = ngx_pid;
+    e->since = ngx_current_msec;
 
     ngx_http_penstock_dict_unlock(dict);
 
@@ -333,6 +338,12 @@ ngx_http_penstock_av_filler_stands(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_tag_table_t  *table;
 
     if (e->filler == 0) {
+        return 0;
+    }
+
+    /* whatever became of it; ngx_current_msec is the same for all workers */
+
+    if (ngx_current_msec - e->since > NGX_HTTP_PENSTOCK_AV_FILL_MAX) {
         return 0;
     }
 

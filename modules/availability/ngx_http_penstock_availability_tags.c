@@ -10,6 +10,10 @@
 #include "ngx_http_penstock_availability.h"
 
 
+static void ngx_http_penstock_av_raise(ngx_atomic_t *slot,
+    ngx_atomic_uint_t seq);
+
+
 ngx_http_penstock_tag_table_t *
 ngx_http_penstock_av_tag_table(ngx_http_penstock_av_zone_t *zone)
 {
@@ -103,33 +107,38 @@ ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
 
 
 void
-ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone, ps_tags_t *tags)
+ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
+    const uint64_t *hashes, ngx_uint_t n)
 {
     ngx_uint_t                      i;
-    ngx_atomic_t                   *slot;
-    ngx_atomic_uint_t               n, old;
+    ngx_atomic_uint_t               seq;
     ngx_http_penstock_tag_table_t  *table;
 
     table = ngx_http_penstock_av_tag_table(zone);
 
-    n = ngx_atomic_fetch_add(&table->seq, 1) + 1;
+    seq = ngx_atomic_fetch_add(&table->seq, 1) + 1;
 
-    for (i = 0; tags == NULL || i < tags->n; i++) {
+    if (n == 0) {
+        ngx_http_penstock_av_raise(&table->all, seq);
+    }
 
-        slot = tags ? &table->bucket[tags->tag[i].hash
-                                     % NGX_HTTP_PENSTOCK_BUCKETS]
-                    : &table->all;
-
-        /* never back: another bump may have a later number */
-
-        do {
-            old = *slot;
-        } while (old < n && !ngx_atomic_cmp_set(slot, old, n));
-
-        if (tags == NULL) {
-            break;
-        }
+    for (i = 0; i < n; i++) {
+        ngx_http_penstock_av_raise(
+            &table->bucket[hashes[i] % NGX_HTTP_PENSTOCK_BUCKETS], seq);
     }
 
     (void) ngx_atomic_fetch_add(&table->gen, 1);
+}
+
+
+/* never back: another invalidation may have a later number */
+
+static void
+ngx_http_penstock_av_raise(ngx_atomic_t *slot, ngx_atomic_uint_t seq)
+{
+    ngx_atomic_uint_t  old;
+
+    do {
+        old = *slot;
+    } while (old < seq && !ngx_atomic_cmp_set(slot, old, seq));
 }

@@ -30,7 +30,6 @@ typedef struct {
     unsigned                           started:1;
     unsigned                           purge:1;
     unsigned                           all:1;
-    unsigned                           invalidated:1;
 } ngx_http_penstock_av_write_t;
 
 
@@ -43,9 +42,7 @@ static int ngx_http_penstock_av_write_match(const ps_json_match_t *match,
 static void ngx_http_penstock_av_write_add(ngx_http_penstock_av_write_t *w,
     json_t *value);
 static void ngx_http_penstock_av_write_done(ngx_http_penstock_exchange_t *x);
-static void ngx_http_penstock_av_invalidate(ngx_http_penstock_av_write_t *w);
-static void ngx_http_penstock_av_invalidated(
-    ngx_http_penstock_av_write_t *w);
+static void ngx_http_penstock_av_touch(ngx_http_penstock_av_write_t *w);
 static ngx_int_t ngx_http_penstock_av_write_answer(
     ngx_http_penstock_av_write_t *w);
 static ngx_int_t ngx_http_penstock_av_purge_start(
@@ -87,8 +84,6 @@ ngx_http_penstock_av_write(ngx_http_request_t *r,
         if (!x->done || w->waiter.bump) {
             return ngx_http_penstock_park(r, 0, 0);
         }
-
-        ngx_http_penstock_av_invalidated(w);
 
         return ngx_http_penstock_av_write_answer(w);
     }
@@ -248,7 +243,7 @@ ngx_http_penstock_av_write_done(ngx_http_penstock_exchange_t *x)
     if (!x->complete || x->status < NGX_HTTP_BAD_REQUEST
         || x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)
     {
-        ngx_http_penstock_av_invalidate(w);
+        ngx_http_penstock_av_touch(w);
     }
 
     /* with a bump on its way the answer waits for that */
@@ -260,7 +255,7 @@ ngx_http_penstock_av_write_done(ngx_http_penstock_exchange_t *x)
 
 
 static void
-ngx_http_penstock_av_invalidate(ngx_http_penstock_av_write_t *w)
+ngx_http_penstock_av_touch(ngx_http_penstock_av_write_t *w)
 {
     ps_tags_t  *tags;
 
@@ -270,27 +265,10 @@ ngx_http_penstock_av_invalidate(ngx_http_penstock_av_write_t *w)
         return;
     }
 
-    w->invalidated = 1;
-
-    ngx_http_penstock_av_bump(w->zone, tags);
     ngx_http_penstock_count(w->zone->invalidations, 1);
 
-    ngx_http_penstock_av_l2_bump(w->zone, tags, &w->waiter,
-                                 w->request->pool);
-}
-
-
-/*
- * Redis has answered.  Until it had the invalidation, another worker may have
- * taken from it what was void already, as if that were new.
- */
-
-static void
-ngx_http_penstock_av_invalidated(ngx_http_penstock_av_write_t *w)
-{
-    if (w->invalidated && w->zone->redis) {
-        ngx_http_penstock_av_bump(w->zone, w->all ? NULL : w->tags);
-    }
+    ngx_http_penstock_av_invalidate(w->zone, tags, &w->waiter,
+                                    w->request->pool);
 }
 
 
@@ -333,8 +311,6 @@ ngx_http_penstock_av_purge_start(ngx_http_penstock_av_write_t *w)
             return ngx_http_penstock_park(r, 0, 0);
         }
 
-        ngx_http_penstock_av_invalidated(w);
-
         return ngx_http_penstock_av_purge_answer(w);
     }
 
@@ -345,7 +321,7 @@ ngx_http_penstock_av_purge_start(ngx_http_penstock_av_write_t *w)
         return rc;
     }
 
-    ngx_http_penstock_av_invalidate(w);
+    ngx_http_penstock_av_touch(w);
 
     return w->waiter.bump ? ngx_http_penstock_park(r, 0, 0)
                           : ngx_http_penstock_av_purge_answer(w);
