@@ -163,7 +163,7 @@ location = /t {
     empty_gif;
 }
 --- request eval
-["GET /t?c=-5", "GET /t?c=1e9", "GET /t?c=99999999999999999999", "GET /t"]
+["GET /t?c=-5", "GET /t?c=1e9", "GET /t?c=0x10", "GET /t"]
 --- error_code eval
 [200, 200, 200, 429]
 
@@ -385,3 +385,18 @@ GET /t?rate=abc&c=1e9
 --- error_log
 rate_limit zone "other": invalid cost "1e9", counted as 1
 rate_limit_zone "client": invalid rate "abc"
+
+
+
+=== TEST 21: a cost beyond all numbers is more than any burst, not the cheapest
+--- http_config
+rate_limit_zone $server_name zone=huge:1m rate=1r/h burst=5;
+--- config
+location = /t {
+    rate_limit zone=huge cost=$arg_c;
+    empty_gif;
+}
+--- request eval
+["GET /t?c=99999999999999999999", "GET /t?c=9223372036854775807", "GET /t?c=5"]
+--- error_code eval
+[429, 429, 200]

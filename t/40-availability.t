@@ -643,3 +643,20 @@ location = /nothing {
 --- response_headers eval
 ["X-Status: MISS", "X-Status: HIT"]
 
+
+
+
+=== TEST 28: an empty key tells nobody apart, so it keeps out of the cache
+--- config
+location = /k {
+    availability_cache a;
+    availability_cache_key $arg_id;
+    availability_cache_valid 60s;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/origin/;
+    add_header X-Status $availability_cache_status;
+}
+--- request eval
+["GET /k", "GET /k?other", "GET /k?id=1", "GET /k?id=1"]
+--- answers: 1 2 3 3
+--- response_headers eval
+["X-Status: BYPASS", "X-Status: BYPASS", "X-Status: MISS", "X-Status: HIT"]

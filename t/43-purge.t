@@ -159,3 +159,13 @@ location = /denied {
 --- answers: 1 - 1
 --- error_code eval
 [200, 403, 200]
+
+
+
+=== TEST 20: other methods are told which to use
+--- request
+GET /purge
+--- error_code: 405
+--- response_headers
+Allow: POST
+Content-Type: application/problem+json

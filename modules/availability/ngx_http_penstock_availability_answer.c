@@ -94,7 +94,8 @@ ngx_http_penstock_av_answer_failure(ngx_http_penstock_av_ctx_t *ctx)
 
     if (ngx_http_penstock_retry_after(r, ctx->retry_after > 0
                                          ? ctx->retry_after : 1)
-        != NGX_OK)
+        != NGX_OK
+        || ngx_http_penstock_av_cache_status(ctx) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -254,6 +255,11 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
                         ctx->status == NGX_HTTP_PENSTOCK_AV_MISS
                         ? "uri-miss" : "stale",
                         ctx->exchange.status, ctx->stored ? "; stored" : "");
+        break;
+
+    case NGX_HTTP_PENSTOCK_AV_ERROR:
+        p = ngx_sprintf(p, "Penstock; fwd=%s; detail=error",
+                        ctx->have ? "stale" : "uri-miss");
         break;
 
     default:

@@ -158,10 +158,6 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
     }
 
     if (alcf->purge_zone) {
-        if (r->method != NGX_HTTP_POST) {
-            return NGX_HTTP_NOT_ALLOWED;
-        }
-
         return ngx_http_penstock_av_write(r, alcf);
     }
 
@@ -234,9 +230,17 @@ ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx)
         value = &amcf->default_key;
     }
 
-    if (ngx_http_complex_value(r, value, &key) != NGX_OK
-        || ngx_http_penstock_sha256(&key, 1, ctx->key) != NGX_OK)
-    {
+    if (ngx_http_complex_value(r, value, &key) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* a key of variables that are all empty tells nobody apart */
+
+    if (key.len == 0) {
+        return ngx_http_penstock_av_decline(ctx, NGX_HTTP_PENSTOCK_AV_BYPASS);
+    }
+
+    if (ngx_http_penstock_sha256(&key, 1, ctx->key) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

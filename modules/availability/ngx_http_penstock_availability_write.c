@@ -61,6 +61,18 @@ ngx_http_penstock_av_write(ngx_http_request_t *r,
     ngx_http_penstock_av_write_t  *w;
     ngx_http_penstock_exchange_t  *x;
 
+    static ngx_str_t               allow = ngx_string("Allow");
+    static ngx_str_t               post = ngx_string("POST");
+
+    if (alcf->purge_zone && r->method != NGX_HTTP_POST) {
+        if (ngx_http_penstock_add_header(r, &allow, &post) == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_penstock_refuse(r, NGX_HTTP_NOT_ALLOWED,
+                                        "A purge is a POST.");
+    }
+
     rc = ngx_http_penstock_read_body(r);
     if (rc != NGX_OK) {
         return rc;
@@ -199,7 +211,10 @@ ngx_http_penstock_av_write_match(const ps_json_match_t *match, void *data)
 }
 
 
-/* a string, or a whole number: SKUs come as both */
+/*
+ * A string, or a whole number: SKUs come as both.  What the upstream makes of
+ * anything else can't be told.
+ */
 
 static void
 ngx_http_penstock_av_write_add(ngx_http_penstock_av_write_t *w, json_t *value)
@@ -218,6 +233,7 @@ ngx_http_penstock_av_write_add(ngx_http_penstock_av_write_t *w, json_t *value)
         text = json_string_value(value);
 
     } else {
+        w->all = 1;
         return;
     }
 

@@ -197,13 +197,15 @@ ngx_http_penstock_ratelimit_rate(ngx_http_request_t *r,
 }
 
 
-/* no value costs 1, and so does one that is no number */
+/* no value costs 1, and so does one that is no number; a number beyond all
+   limits is more than any burst */
 
 static ngx_int_t
 ngx_http_penstock_ratelimit_cost(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_limit_t *limit,
     ngx_http_penstock_ratelimit_item_t *item)
 {
+    size_t     i;
     ngx_int_t  n;
     ngx_str_t  value;
 
@@ -224,6 +226,18 @@ ngx_http_penstock_ratelimit_cost(ngx_http_request_t *r,
     n = ngx_atoi(value.data, value.len);
 
     if (n == NGX_ERROR) {
+
+        for (i = 0; i < value.len; i++) {
+            if (value.data[i] < '0' || value.data[i] > '9') {
+                break;
+            }
+        }
+
+        if (i == value.len) {
+            item->cost = NGX_MAX_INT_T_VALUE;
+            return NGX_OK;
+        }
+
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "rate_limit zone \"%V\": invalid cost \"%V\", "
                       "counted as 1", &item->zone->name, &value);
