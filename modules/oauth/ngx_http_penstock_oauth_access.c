@@ -25,6 +25,8 @@ static ngx_int_t ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
 static ngx_int_t ngx_http_penstock_oauth_token(ngx_http_request_t *r,
     ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
     ngx_http_penstock_oauth_verdict_t *verdict);
+static void ngx_http_penstock_oauth_malformed(
+    ngx_http_penstock_oauth_verdict_t *verdict);
 static ngx_uint_t ngx_http_penstock_oauth_scoped(
     ngx_http_penstock_oauth_loc_conf_t *olcf, const ps_token_t *token);
 static ngx_int_t ngx_http_penstock_oauth_required(ngx_http_request_t *r,
@@ -145,6 +147,11 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    if (error == PS_JWT_GRAMMAR) {
+        ngx_http_penstock_oauth_malformed(verdict);
+        return NGX_OK;
+    }
+
     if (error != PS_JWT_OK) {
         verdict->result = NGX_HTTP_PENSTOCK_OAUTH_INVALID_TOKEN;
         verdict->status = NGX_HTTP_UNAUTHORIZED;
@@ -212,8 +219,7 @@ ngx_http_penstock_oauth_token(ngx_http_request_t *r,
         if (!vv->not_found && vv->len) {
             data = vv->data;
             len = vv->len;
-            rc = ps_bearer_b64token(data, len) ? PS_BEARER_OK
-                                               : PS_BEARER_MALFORMED;
+            rc = PS_BEARER_OK;
         }
 
     } else {
@@ -241,12 +247,19 @@ ngx_http_penstock_oauth_token(ngx_http_request_t *r,
         return NGX_DECLINED;
 
     default:
-        verdict->result = NGX_HTTP_PENSTOCK_OAUTH_INVALID_REQUEST;
-        verdict->status = NGX_HTTP_BAD_REQUEST;
-        verdict->error = "the credentials are malformed";
-        verdict->description = "The bearer credentials are malformed";
+        ngx_http_penstock_oauth_malformed(verdict);
         return NGX_DECLINED;
     }
+}
+
+
+static void
+ngx_http_penstock_oauth_malformed(ngx_http_penstock_oauth_verdict_t *verdict)
+{
+    verdict->result = NGX_HTTP_PENSTOCK_OAUTH_INVALID_REQUEST;
+    verdict->status = NGX_HTTP_BAD_REQUEST;
+    verdict->error = ps_jwt_error_log(PS_JWT_GRAMMAR);
+    verdict->description = ps_jwt_error_description(PS_JWT_GRAMMAR);
 }
 
 

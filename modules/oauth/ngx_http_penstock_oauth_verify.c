@@ -7,6 +7,7 @@
  */
 
 #include "ngx_http_penstock_oauth.h"
+#include "ps_bearer.h"
 
 
 static ps_jwt_error_e ngx_http_penstock_oauth_judge(
@@ -45,7 +46,8 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
     ngx_http_penstock_oauth_main_conf_t  *omcf;
 
     if (text->len > PS_JWS_MAX) {
-        return PS_JWT_SIZE;
+        return ps_bearer_b64token(text->data, text->len) ? PS_JWT_SIZE
+                                                         : PS_JWT_GRAMMAR;
     }
 
     omcf = ngx_http_get_module_main_conf(r, ngx_http_penstock_oauth_module);
@@ -70,6 +72,10 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
 
     if (rc == NGX_ERROR) {
         return PS_JWT_MEMORY;
+    }
+
+    if (!ps_bearer_b64token(text->data, text->len)) {
+        return PS_JWT_GRAMMAR;
     }
 
     ngx_http_penstock_count(omcf->misses, 1);

@@ -72,7 +72,7 @@ ps_bearer_parse(const unsigned char *value, size_t len,
 
     for (n = 6; n < len && value[n] == ' '; n++) { /* void */ }
 
-    if (n == 6 || !ps_bearer_b64token(value + n, len - n)) {
+    if (n == 6 || n == len) {
         return PS_BEARER_MALFORMED;
     }
 

@@ -19,7 +19,10 @@ typedef enum {
 } ps_bearer_e;
 
 
-/* "token" points into "value" */
+/*
+ * "token" points into "value" and is not empty.  Its characters are left to
+ * ps_bearer_b64token(): a token that is known by its digest needs no look.
+ */
 
 ps_bearer_e ps_bearer_parse(const unsigned char *value, size_t len,
     const unsigned char **token, size_t *token_len);

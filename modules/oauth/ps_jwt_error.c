@@ -15,6 +15,9 @@ static const struct {
 
     { "", "" },
 
+    { "the credentials are malformed",
+      "The bearer credentials are malformed" },
+
     { "the token is too large", "The access token is too large" },
     { "the token doesn't have three parts", PS_MALFORMED },
     { "a part of the token is not base64url", PS_MALFORMED },

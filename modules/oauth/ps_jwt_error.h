@@ -12,6 +12,8 @@
 typedef enum {
     PS_JWT_OK = 0,
 
+    PS_JWT_GRAMMAR,      /* no b64token: the request's fault, not the token's */
+
     PS_JWT_SIZE,
     PS_JWT_PARTS,
     PS_JWT_BASE64,

@@ -388,6 +388,7 @@ test_bearer(void **state)
 {
     int                   c;
     size_t                i, len;
+    ps_bearer_e           rc;
     unsigned char         one[2];
     const unsigned char  *token;
 
@@ -422,10 +423,14 @@ test_bearer(void **state)
     (void) state;
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        assert_int_equal(ps_bearer_parse(
-                             (const unsigned char *) cases[i].value,
-                             strlen(cases[i].value), &token, &len),
-                         cases[i].rc);
+        rc = ps_bearer_parse((const unsigned char *) cases[i].value,
+                             strlen(cases[i].value), &token, &len);
+
+        if (rc == PS_BEARER_OK && !ps_bearer_b64token(token, len)) {
+            rc = PS_BEARER_MALFORMED;
+        }
+
+        assert_int_equal(rc, cases[i].rc);
 
         if (cases[i].token) {
             assert_int_equal(len, strlen(cases[i].token));
