@@ -195,7 +195,7 @@ ngx_http_penstock_av_age(ngx_http_request_t *r, uint64_t age)
         return NGX_ERROR;
     }
 
-    value.len = ngx_sprintf(value.data, "%uL", age) - value.data;
+    value.len = ngx_http_penstock_digits(value.data, age) - value.data;
 
     return ngx_http_penstock_add_header(r, &name, &value) ? NGX_OK
                                                           : NGX_ERROR;
@@ -233,7 +233,15 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
 
     case NGX_HTTP_PENSTOCK_AV_HIT:
     case NGX_HTTP_PENSTOCK_AV_UPDATING:
-        p = ngx_sprintf(p, "Penstock; hit; ttl=%L", ttl);
+        p = ngx_cpymem(p, "Penstock; hit; ttl=",
+                       sizeof("Penstock; hit; ttl=") - 1);
+
+        if (ttl < 0) {
+            *p++ = '-';
+            ttl = -ttl;
+        }
+
+        p = ngx_http_penstock_digits(p, ttl);
         break;
 
     case NGX_HTTP_PENSTOCK_AV_L2_HIT:

@@ -292,5 +292,11 @@ ngx_int_t ngx_http_penstock_random(u_char *p, size_t n);
 
 uint64_t ngx_http_penstock_usec(void);
 
+/*
+ * Writes the decimal digits of n, NGX_INT64_LEN bytes at most, and returns
+ * the end: what ngx_sprintf("%uL") does, for fields of each response.
+ */
+u_char *ngx_http_penstock_digits(u_char *p, uint64_t n);
+
 
 #endif /* _NGX_HTTP_PENSTOCK_H_INCLUDED_ */

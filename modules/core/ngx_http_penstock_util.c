@@ -1,6 +1,6 @@
 
 /*
- * Digests, random bytes and the time, at the least cost per call.
+ * Digests, random bytes, the time and numbers, at the least cost per call.
  */
 
 #include "ngx_http_penstock.h"
@@ -161,4 +161,20 @@ ngx_http_penstock_usec(void)
     (void) clock_gettime(CLOCK_REALTIME, &ts);
 
     return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+
+u_char *
+ngx_http_penstock_digits(u_char *p, uint64_t n)
+{
+    u_char  *from, digits[NGX_INT64_LEN];
+
+    from = digits + NGX_INT64_LEN;
+
+    do {
+        *--from = (u_char) (n % 10 + '0');
+        n /= 10;
+    } while (n);
+
+    return ngx_cpymem(p, from, digits + NGX_INT64_LEN - from);
 }

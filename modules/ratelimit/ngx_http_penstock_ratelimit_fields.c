@@ -19,6 +19,8 @@ static void ngx_http_penstock_ratelimit_hide(ngx_http_request_t *r,
 static ngx_int_t ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t *st, ngx_str_t *policy,
     ngx_str_t *limit);
+static u_char *ngx_http_penstock_ratelimit_item(u_char *p, ngx_str_t *name,
+    const char *parameter, uint64_t n);
 static ngx_int_t ngx_http_penstock_ratelimit_retry(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t *st);
 static ngx_http_penstock_ratelimit_item_t *ngx_http_penstock_ratelimit_told(
@@ -141,8 +143,10 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
             *p++ = ' ';
         }
 
-        p = ngx_sprintf(p, "\"%V\";q=%uL;w=%uL", &item[i].zone->name,
-                        item[i].limit->quota, item[i].limit->window);
+        p = ngx_http_penstock_ratelimit_item(p, &item[i].zone->name, ";q=",
+                                             item[i].limit->quota);
+        p = ngx_cpymem(p, ";w=", 3);
+        p = ngx_http_penstock_digits(p, item[i].limit->window);
 
         if (!item[i].decided || item[i].unknown
             || (st->refused && !item[i].refused))
@@ -155,13 +159,15 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
             *l++ = ' ';
         }
 
-        l = ngx_sprintf(l, "\"%V\";r=%uL", &item[i].zone->name,
-                        item[i].result.remaining);
+        l = ngx_http_penstock_ratelimit_item(l, &item[i].zone->name, ";r=",
+                                             item[i].result.remaining);
 
         if (item[i].result.allowed
             || item[i].result.retry != PS_GCRA_NEVER)
         {
-            l = ngx_sprintf(l, ";t=%uL", ps_gcra_seconds(&item[i].result));
+            l = ngx_cpymem(l, ";t=", 3);
+            l = ngx_http_penstock_digits(l,
+                                         ps_gcra_seconds(&item[i].result));
         }
     }
 
@@ -169,6 +175,21 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
     limit->len = l - limit->data;
 
     return NGX_OK;
+}
+
+
+/* a String and its first parameter, "parameter" being ";x=" */
+
+static u_char *
+ngx_http_penstock_ratelimit_item(u_char *p, ngx_str_t *name,
+    const char *parameter, uint64_t n)
+{
+    *p++ = '"';
+    p = ngx_cpymem(p, name->data, name->len);
+    *p++ = '"';
+    p = ngx_cpymem(p, parameter, 3);
+
+    return ngx_http_penstock_digits(p, n);
 }
 
 
