@@ -186,6 +186,7 @@ typedef struct {
     ngx_http_penstock_av_state_e          state;
     ngx_http_penstock_av_status_e         status;
 
+    ngx_str_t                             text;        /* of the key */
     u_char                                key[NGX_HTTP_PENSTOCK_KEY_LEN];
     ps_tags_t                            *tags;        /* of the request */
 

@@ -213,9 +213,16 @@ ngx_http_penstock_av_l2_record_key(ngx_http_penstock_av_ctx_t *ctx,
     ngx_str_t *key)
 {
     u_char                       *p;
+    u_char                        digest[NGX_HTTP_PENSTOCK_KEY_LEN];
     ngx_http_penstock_av_zone_t  *zone;
 
     zone = ctx->zone;
+
+    /* ctx->key is of this host only */
+
+    if (ngx_http_penstock_sha256(&ctx->text, 1, digest) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     p = ngx_pnalloc(ctx->request->pool, zone->redis_key.len + 3
                                         + 2 * NGX_HTTP_PENSTOCK_KEY_LEN);
@@ -227,7 +234,7 @@ ngx_http_penstock_av_l2_record_key(ngx_http_penstock_av_ctx_t *ctx,
 
     p = ngx_cpymem(p, zone->redis_key.data, zone->redis_key.len);
     p = ngx_cpymem(p, ":r:", 3);
-    p = ngx_hex_dump(p, ctx->key, NGX_HTTP_PENSTOCK_KEY_LEN);
+    p = ngx_hex_dump(p, digest, NGX_HTTP_PENSTOCK_KEY_LEN);
 
     key->len = p - key->data;
 

@@ -194,7 +194,7 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx)
 {
-    ngx_str_t                          key;
+    ngx_str_t                         *key;
     ngx_http_request_t                *r;
     ngx_http_complex_value_t          *value;
     ngx_http_penstock_av_main_conf_t  *amcf;
@@ -230,19 +230,20 @@ ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx)
         value = &amcf->default_key;
     }
 
-    if (ngx_http_complex_value(r, value, &key) != NGX_OK) {
+    key = &ctx->text;
+
+    if (ngx_http_complex_value(r, value, key) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     /* a key of variables that are all empty tells nobody apart */
 
-    if (key.len == 0) {
+    if (key->len == 0) {
         return ngx_http_penstock_av_decline(ctx, NGX_HTTP_PENSTOCK_AV_BYPASS);
     }
 
-    if (ngx_http_penstock_sha256(&key, 1, ctx->key) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    ngx_http_penstock_dict_key(ngx_http_penstock_dict(ctx->zone->dict), key,
+                               ctx->key);
 
     return ngx_http_penstock_av_follow(ctx, ngx_http_penstock_av_lookup(ctx));
 }

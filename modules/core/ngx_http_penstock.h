@@ -236,6 +236,14 @@ ngx_shm_zone_t *ngx_http_penstock_dict_add(ngx_conf_t *cf, ngx_str_t *name,
     ssize_t size, ngx_module_t *tag, ngx_uint_t layout, void *conf);
 ngx_http_penstock_dict_t *ngx_http_penstock_dict(ngx_shm_zone_t *zone);
 
+/*
+ * The key of a text in this dictionary, by a hash with the zone's own secret
+ * key: cheaper than SHA-256, and of use on this host only.  No lock needed.
+ */
+
+void ngx_http_penstock_dict_key(ngx_http_penstock_dict_t *dict,
+    ngx_str_t *text, u_char key[NGX_HTTP_PENSTOCK_KEY_LEN]);
+
 void ngx_http_penstock_dict_lock(ngx_http_penstock_dict_t *dict);
 void ngx_http_penstock_dict_unlock(ngx_http_penstock_dict_t *dict);
 

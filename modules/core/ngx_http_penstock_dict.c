@@ -11,6 +11,7 @@
 
 #include "ngx_http_penstock.h"
 #include "ngx_http_penstock_metrics.h"
+#include "ps_siphash.h"
 
 
 /* bytes of zone for a bucket; the smallest entry takes 128 */
@@ -32,6 +33,7 @@ struct ngx_http_penstock_dict_s {
     ngx_uint_t                       nbuckets;   /* a power of two */
     ngx_uint_t                       shift;
     uint64_t                         secret;
+    ps_siphash_key_t                 text_key;
     ngx_queue_t                      lru;        /* head: most recent */
     ngx_slab_pool_t                 *shpool;
 
@@ -65,6 +67,19 @@ ngx_http_penstock_dict_t *
 ngx_http_penstock_dict(ngx_shm_zone_t *zone)
 {
     return ngx_http_penstock_zone_data(zone);
+}
+
+
+void
+ngx_http_penstock_dict_key(ngx_http_penstock_dict_t *dict, ngx_str_t *text,
+    u_char key[NGX_HTTP_PENSTOCK_KEY_LEN])
+{
+    uint64_t  hash[NGX_HTTP_PENSTOCK_KEY_LEN / sizeof(uint64_t)];
+
+    ngx_memzero(hash, sizeof(hash));
+    ps_siphash128(&dict->text_key, text->data, text->len, hash);
+
+    ngx_memcpy(key, hash, NGX_HTTP_PENSTOCK_KEY_LEN);
 }
 
 
@@ -268,7 +283,10 @@ ngx_http_penstock_dict_init(ngx_shm_zone_t *zone, ngx_slab_pool_t *shpool,
     dict->shpool = shpool;
 
     if (ngx_http_penstock_random((u_char *) &dict->secret, sizeof(uint64_t))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_http_penstock_random((u_char *) &dict->text_key,
+                                    sizeof(ps_siphash_key_t))
+           != NGX_OK)
     {
         return NGX_ERROR;
     }

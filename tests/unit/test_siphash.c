@@ -1,6 +1,6 @@
 
 /*
- * SipHash-2-4 against the vectors of its authors' reference implementation
+ * SipHash-2-4, with 64 and 128 bits, against the vectors of its authors' reference implementation
  * (key 00..0f, text 00, 00 01, ...) and against OpenSSL's, for every length.
  */
 
@@ -13,7 +13,7 @@
 
 #include <openssl/evp.h>
 
-#include "../../modules/ratelimit/ps_siphash.h"
+#include "../../modules/core/ps_siphash.h"
 
 
 static const uint64_t  first[] = {
@@ -52,10 +52,10 @@ test_vectors(void **state)
 static void
 test_openssl(void **state)
 {
-    int               sized;
+    int               sized, size;
     size_t            i, n, len;
-    uint8_t           bytes[16], text[300], out[8];
-    uint64_t          want;
+    uint8_t           bytes[16], text[300], out[16];
+    uint64_t          want[2], hash[2];
     EVP_PKEY         *pkey;
     EVP_MD_CTX       *ctx;
     EVP_PKEY_CTX     *pctx;
@@ -77,28 +77,41 @@ test_openssl(void **state)
     assert_non_null(pkey);
 
     for (n = 0; n <= sizeof(text); n++) {
-        ctx = EVP_MD_CTX_new();
-        assert_non_null(ctx);
+        for (size = 8; size <= 16; size += 8) {
+            ctx = EVP_MD_CTX_new();
+            assert_non_null(ctx);
 
-        assert_int_equal(EVP_DigestSignInit(ctx, &pctx, NULL, NULL, pkey), 1);
+            assert_int_equal(EVP_DigestSignInit(ctx, &pctx, NULL, NULL, pkey),
+                             1);
 
-        sized = EVP_PKEY_CTX_ctrl(pctx, EVP_PKEY_SIPHASH, EVP_PKEY_OP_SIGNCTX,
-                                  EVP_PKEY_CTRL_SET_DIGEST_SIZE, 8, NULL);
-        assert_int_equal(sized, 1);
+            sized = EVP_PKEY_CTX_ctrl(pctx, EVP_PKEY_SIPHASH,
+                                      EVP_PKEY_OP_SIGNCTX,
+                                      EVP_PKEY_CTRL_SET_DIGEST_SIZE, size,
+                                      NULL);
+            assert_int_equal(sized, 1);
 
-        assert_int_equal(EVP_DigestSignUpdate(ctx, text, n), 1);
+            assert_int_equal(EVP_DigestSignUpdate(ctx, text, n), 1);
 
-        len = sizeof(out);
-        assert_int_equal(EVP_DigestSignFinal(ctx, out, &len), 1);
-        assert_int_equal(len, 8);
+            len = sizeof(out);
+            assert_int_equal(EVP_DigestSignFinal(ctx, out, &len), 1);
+            assert_int_equal(len, size);
 
-        for (want = 0, i = 0; i < 8; i++) {
-            want |= (uint64_t) out[i] << (8 * i);
+            memset(want, 0, sizeof(want));
+
+            for (i = 0; i < len; i++) {
+                want[i / 8] |= (uint64_t) out[i] << (8 * (i % 8));
+            }
+
+            if (size == 8) {
+                assert_true(ps_siphash(&key, text, n) == want[0]);
+
+            } else {
+                ps_siphash128(&key, text, n, hash);
+                assert_true(hash[0] == want[0] && hash[1] == want[1]);
+            }
+
+            EVP_MD_CTX_free(ctx);
         }
-
-        assert_true(ps_siphash(&key, text, n) == want);
-
-        EVP_MD_CTX_free(ctx);
     }
 
     EVP_PKEY_free(pkey);

@@ -28,5 +28,13 @@ typedef struct {
 void ps_siphash_key(ps_siphash_key_t *key, const uint8_t *bytes);
 uint64_t ps_siphash(const ps_siphash_key_t *key, const void *data, size_t len);
 
+/*
+ * The 128-bit one: long enough to stand for the text itself, as nobody
+ * without the key can look for two texts with the same hash.
+ */
+
+void ps_siphash128(const ps_siphash_key_t *key, const void *data, size_t len,
+    uint64_t hash[2]);
+
 
 #endif /* _PS_SIPHASH_H_INCLUDED_ */
