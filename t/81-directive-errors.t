@@ -73,6 +73,22 @@ my %wrong = (
         ['location', 'auth_jwt_key_file /dev/zero;', 'is not a regular file'],
         ['location', 'auth_jwt_key_file "";', 'file'],
     ],
+    auth_jwt_key_request => [
+        ['location', 'auth_jwt_key_request keys;', 'internal location'],
+        ['location', 'auth_jwt_key_request "";', 'internal location'],
+        ['location', 'auth_jwt_key_request /keys?a=b;', 'internal location'],
+        ['location', 'auth_jwt_key_request /$host;', 'internal location'],
+    ],
+    auth_jwt_key_cache => [
+        ['location', 'auth_jwt_key_cache 0;', 'how long fetched keys serve'],
+        ['location', 'auth_jwt_key_cache often;',
+         'how long fetched keys serve'],
+        ['location', 'auth_jwt_key_cache 1h refetch=0;', 'both above 0'],
+        ['location', 'auth_jwt_key_cache 1h timeout=x;', 'both above 0'],
+        ['location', 'auth_jwt_key_cache 1h every=1s;', '"refetch=TIME"'],
+        ['location', 'auth_jwt_key_cache 1h; auth_jwt_key_cache 2h;',
+         'duplicate'],
+    ],
     auth_jwt_issuer => [
         ['location', "auth_jwt_issuer i key_file=$dir/hs.json what=1;",
          'invalid or repeated parameter "what=1"'],

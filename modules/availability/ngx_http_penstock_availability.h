@@ -84,13 +84,7 @@ typedef struct {
     ngx_int_t                             fill_errors;
     ngx_int_t                             invalidations;
 
-    /* of this worker: the parked followers, and the timer that runs while
-       there are any */
-
-    ngx_queue_t                           waiting;
-    ngx_event_t                           timer;
-    ngx_atomic_uint_t                     seen;
-    ngx_uint_t                            ticks;
+    ngx_http_penstock_wait_t              wait;        /* of followers */
 
     ngx_event_t                           mend;        /* of an invalidation
                                                           that it lost */
@@ -201,7 +195,7 @@ typedef struct {
     uint64_t                              clock;       /* Redis's, 0: none */
     uint64_t                              asked;       /* ms, Redis */
 
-    ngx_queue_t                           queue;
+    ngx_http_penstock_waiter_t            waiter;
     ngx_event_t                           event;       /* background only */
 
     ngx_http_penstock_redis_call_t        call;
@@ -210,7 +204,6 @@ typedef struct {
     ngx_msec_t                            deadline;    /* of a follower */
     time_t                                retry_after;
 
-    unsigned                              waiting:1;   /* in the queue */
     unsigned                              leads:1;     /* to be released */
     unsigned                              have:1;      /* record is parsed */
     unsigned                              valid:1;     /* not invalidated */
@@ -327,15 +320,6 @@ void ngx_http_penstock_av_pass(ngx_http_penstock_av_ctx_t *ctx);
 void ngx_http_penstock_av_failed(ngx_http_penstock_av_ctx_t *ctx,
     ngx_uint_t status);
 void ngx_http_penstock_av_release(ngx_http_penstock_av_ctx_t *ctx);
-
-
-/* _wait.c: followers */
-
-ngx_int_t ngx_http_penstock_av_wait(ngx_http_penstock_av_ctx_t *ctx);
-void ngx_http_penstock_av_leave(ngx_http_penstock_av_ctx_t *ctx);
-void ngx_http_penstock_av_wake(ngx_http_penstock_av_zone_t *zone);
-void ngx_http_penstock_av_wait_init(ngx_http_penstock_av_zone_t *zone,
-    ngx_log_t *log);
 
 
 /* _fill.c: the leader's way: Redis, then the upstream */

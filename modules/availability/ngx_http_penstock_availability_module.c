@@ -264,7 +264,7 @@ ngx_http_penstock_av_resume(ngx_http_penstock_av_ctx_t *ctx)
     case NGX_HTTP_PENSTOCK_AV_FOLLOW:
 
         if (ngx_http_penstock_timed_out(r)) {
-            ngx_http_penstock_av_leave(ctx);
+            ngx_http_penstock_wait_leave(&ctx->waiter);
             ctx->fail_status = NGX_HTTP_GATEWAY_TIME_OUT;
             return ngx_http_penstock_av_give_up(ctx);
         }
@@ -303,7 +303,7 @@ ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
     r = ctx->request;
 
     if (verdict != NGX_HTTP_PENSTOCK_AV_WAIT) {
-        ngx_http_penstock_av_leave(ctx);
+        ngx_http_penstock_wait_leave(&ctx->waiter);
     }
 
     switch (verdict) {
@@ -335,7 +335,7 @@ ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
             ctx->deadline = ngx_current_msec + ctx->conf->lock_timeout;
         }
 
-        ngx_http_penstock_av_wait(ctx);
+        ngx_http_penstock_wait_join(&ctx->zone->wait, &ctx->waiter, r);
 
         left = ctx->deadline - ngx_current_msec;
 
@@ -483,7 +483,7 @@ ngx_http_penstock_av_cleanup(void *data)
 {
     ngx_http_penstock_av_ctx_t  *ctx = data;
 
-    ngx_http_penstock_av_leave(ctx);
+    ngx_http_penstock_wait_leave(&ctx->waiter);
 
     if (ctx->event.posted) {
         ngx_delete_posted_event(&ctx->event);

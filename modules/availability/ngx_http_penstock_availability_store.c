@@ -635,5 +635,5 @@ ngx_http_penstock_av_finish(ngx_http_penstock_av_ctx_t *ctx)
 
     (void) ngx_atomic_fetch_add(&table->wake, 1);
 
-    ngx_http_penstock_av_wake(ctx->zone);
+    ngx_http_penstock_wait_wake(&ctx->zone->wait);
 }

@@ -16,6 +16,7 @@
 
 static ngx_int_t ngx_http_penstock_av_tags_init(ngx_shm_zone_t *zone,
     ngx_slab_pool_t *shpool, void *conf, void **data);
+static ngx_atomic_t *ngx_http_penstock_av_ended(void *data);
 static ngx_int_t ngx_http_penstock_av_zone_metrics(ngx_conf_t *cf,
     ngx_http_penstock_av_zone_t *zone);
 
@@ -140,7 +141,8 @@ ngx_http_penstock_av_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
-    ngx_http_penstock_av_wait_init(zone, &cf->cycle->new_log);
+    ngx_http_penstock_wait_init(&zone->wait, ngx_http_penstock_av_ended, zone,
+                                &cf->cycle->new_log);
     ngx_http_penstock_av_l2_init(zone, &cf->cycle->new_log);
 
     return (ngx_http_penstock_av_zone_metrics(cf, zone) == NGX_OK)
@@ -155,6 +157,13 @@ ngx_http_penstock_av_tags_init(ngx_shm_zone_t *zone, ngx_slab_pool_t *shpool,
     *data = ngx_slab_calloc(shpool, sizeof(ngx_http_penstock_tag_table_t));
 
     return *data ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_atomic_t *
+ngx_http_penstock_av_ended(void *data)
+{
+    return &ngx_http_penstock_av_tag_table(data)->wake;
 }
 
 

@@ -129,6 +129,44 @@ ngx_uint_t ngx_http_penstock_timed_out(ngx_http_request_t *r);
 
 
 /*
+ * Followers: requests parked until another one, perhaps of another worker,
+ * has done what they need.  A wait is of one worker; "ended" returns the
+ * counter in shared memory that moves when something ended.
+ *
+ * join: the request is woken when something ended, here or elsewhere, and
+ * every 100 ms besides, to see whether its leader still lives; it looks for
+ * itself what that means for it, and is parked by its handler.
+ *
+ * leave: must be called before the waiter's memory goes; no-op if it does
+ * not wait.  wake: all of this worker, at once.
+ */
+
+typedef ngx_atomic_t *(*ngx_http_penstock_wait_pt)(void *data);
+
+typedef struct {
+    ngx_queue_t                          waiting;
+    ngx_event_t                          timer;
+    ngx_http_penstock_wait_pt            ended;
+    void                                *data;
+    ngx_atomic_uint_t                    seen;
+    ngx_uint_t                           ticks;
+} ngx_http_penstock_wait_t;
+
+typedef struct {
+    ngx_queue_t                          queue;
+    ngx_http_request_t                  *request;
+    unsigned                             waiting:1;
+} ngx_http_penstock_waiter_t;
+
+void ngx_http_penstock_wait_init(ngx_http_penstock_wait_t *wait,
+    ngx_http_penstock_wait_pt ended, void *data, ngx_log_t *log);
+void ngx_http_penstock_wait_join(ngx_http_penstock_wait_t *wait,
+    ngx_http_penstock_waiter_t *waiter, ngx_http_request_t *r);
+void ngx_http_penstock_wait_leave(ngx_http_penstock_waiter_t *waiter);
+void ngx_http_penstock_wait_wake(ngx_http_penstock_wait_t *wait);
+
+
+/*
  * Reads the request body in a phase handler (as nginx's mirror module does).
  * Returns NGX_OK when it is there (r->request_body, perhaps in a temp file),
  * NGX_DONE when the handler must return NGX_DONE and will be called again,

@@ -8,6 +8,7 @@
 
 
 #include "ngx_http_penstock.h"
+#include "ngx_http_penstock_exchange.h"
 
 #include "ps_jwk.h"
 #include "ps_token.h"
@@ -28,6 +29,7 @@ typedef enum {
     NGX_HTTP_PENSTOCK_OAUTH_INVALID_REQUEST,
     NGX_HTTP_PENSTOCK_OAUTH_INVALID_TOKEN,
     NGX_HTTP_PENSTOCK_OAUTH_INSUFFICIENT_SCOPE,
+    NGX_HTTP_PENSTOCK_OAUTH_UNAVAILABLE,
     NGX_HTTP_PENSTOCK_OAUTH_RESULTS
 } ngx_http_penstock_oauth_result_e;
 
@@ -37,12 +39,18 @@ typedef struct {
     ngx_uint_t                           used;      /* any "auth_jwt" on */
     ngx_array_t                          files;
                                          /* ngx_http_penstock_oauth_file_t */
+    ngx_array_t                          sources;
+                                     /* ngx_http_penstock_oauth_source_t * */
+    ngx_array_t                          live;
+                                       /* ngx_http_penstock_oauth_live_t * */
 
     ngx_int_t                            results[
                                             NGX_HTTP_PENSTOCK_OAUTH_RESULTS];
     ngx_int_t                            hits;
     ngx_int_t                            misses;
     ngx_int_t                            checks;
+    ngx_int_t                            fetched;
+    ngx_int_t                            fetch_errors;
 } ngx_http_penstock_oauth_main_conf_t;
 
 
@@ -55,6 +63,31 @@ typedef struct {
 } ngx_http_penstock_oauth_file_t;
 
 
+/*
+ * A key set that an issuer publishes, fetched through an internal location of
+ * one server and held in a zone for all workers.
+ */
+
+typedef struct {
+    ngx_str_t                            uri;
+    ngx_http_core_srv_conf_t            *server;
+    ngx_shm_zone_t                      *zone;
+    ngx_msec_t                           configured;
+    ngx_http_penstock_wait_t             wait;      /* of this worker */
+} ngx_http_penstock_oauth_source_t;
+
+
+/* its keys of some algorithms, parsed in this worker when they change */
+
+typedef struct {
+    ngx_http_penstock_oauth_source_t    *source;
+    unsigned                             algorithms;
+    ps_jwks_t                           *set;       /* NULL: none held */
+    ngx_atomic_uint_t                    generation;
+    uint64_t                             version;   /* counts new sets */
+} ngx_http_penstock_oauth_live_t;
+
+
 /* whose tokens are trusted; without an issuer, any that these keys signed */
 
 typedef struct {
@@ -62,7 +95,25 @@ typedef struct {
     ps_token_rules_t                     rules;
     unsigned                             algorithms;
     ngx_array_t                          sets;      /* ps_jwks_t * */
+    ngx_array_t                          requests;  /* ngx_str_t, URIs */
 } ngx_http_penstock_oauth_issuer_t;
+
+
+/*
+ * What a location trusts at this moment.  The issuers are those of its
+ * configuration; live keys, and so the fingerprint, change while it runs, in
+ * each worker for itself.
+ */
+
+typedef struct {
+    ngx_http_penstock_oauth_live_t     **live;      /* of all issuers */
+    ngx_uint_t                           nlive;
+    ngx_uint_t                          *first;     /* in live, by issuer;
+                                                       and the end */
+    uint64_t                             version;
+    u_char                               fingerprint[
+                                                 NGX_HTTP_PENSTOCK_KEY_LEN];
+} ngx_http_penstock_oauth_trust_t;
 
 
 typedef struct {
@@ -81,8 +132,11 @@ typedef struct {
     ngx_array_t                         *issuers;
                                        /* ngx_http_penstock_oauth_issuer_t */
     ngx_uint_t                           bound;     /* by auth_jwt_issuer */
-    u_char                               fingerprint[
-                                                 NGX_HTTP_PENSTOCK_KEY_LEN];
+    ngx_http_penstock_oauth_trust_t     *trust;
+
+    time_t                               key_cache;
+    time_t                               key_refetch;
+    ngx_msec_t                           key_timeout;
 
     time_t                               leeway;
     ngx_array_t                         *scopes;    /* ngx_str_t */
@@ -90,6 +144,22 @@ typedef struct {
     ngx_array_t                         *require;
                                        /* ngx_http_penstock_oauth_require_t */
 } ngx_http_penstock_oauth_loc_conf_t;
+
+
+/*
+ * One fetch of a key set by a request, which leads it or follows another.
+ */
+
+typedef struct {
+    ngx_http_request_t                  *request;
+    ngx_http_penstock_oauth_loc_conf_t  *conf;
+    ngx_http_penstock_oauth_source_t    *source;
+    ngx_http_penstock_exchange_t         exchange;
+    ngx_http_penstock_waiter_t           waiter;
+    ngx_atomic_uint_t                    ended;     /* at its start */
+    ngx_msec_t                           deadline;
+    unsigned                             leads:1;
+} ngx_http_penstock_oauth_fetch_t;
 
 
 /*
@@ -104,6 +174,8 @@ typedef struct {
     const char                          *error;     /* for the log */
     ngx_http_penstock_oauth_result_e     result;
     ngx_table_elt_t                     *challenge;
+    ngx_http_penstock_oauth_fetch_t     *fetch;     /* parked for it */
+    ngx_uint_t                           fetches;
 } ngx_http_penstock_oauth_state_t;
 
 
@@ -132,19 +204,103 @@ char *ngx_http_penstock_oauth_key_file(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_penstock_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* the digest of all that a signature's verdict depends on */
+char *ngx_http_penstock_oauth_key_request(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_penstock_oauth_key_cache(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
-ngx_int_t ngx_http_penstock_oauth_fingerprint(
+
+/* _trust.c: what a location trusts */
+
+/* at the end of the configuration, for the issuers of a location */
+
+ngx_int_t ngx_http_penstock_oauth_trust_init(ngx_conf_t *cf,
     ngx_http_penstock_oauth_loc_conf_t *olcf);
 
 /*
+ * Takes up key sets that changed, and then makes the fingerprint anew: the
+ * digest of all that a signature's verdict depends on.
+ */
+
+ngx_int_t ngx_http_penstock_oauth_trust_update(
+    ngx_http_penstock_oauth_loc_conf_t *olcf);
+
+
+/* _jwks.c: published key sets, in their zones */
+
+/* the source's zone for this server, made once; NULL: reported */
+
+ngx_http_penstock_oauth_source_t *ngx_http_penstock_oauth_source(
+    ngx_conf_t *cf, ngx_str_t *uri);
+
+/* takes up what the zone holds, if it is new; NGX_ERROR: no memory */
+
+ngx_int_t ngx_http_penstock_oauth_live_update(
+    ngx_http_penstock_oauth_live_t *live);
+void ngx_http_penstock_oauth_live_free(void *live);
+
+/*
+ * Who fetches: NGX_OK: the caller does, and must call _store or _failed;
+ * NGX_AGAIN: another does; NGX_DECLINED: it was done less than "interval" ms
+ * ago.  "due": only when a refresh is due.  No longer than a look under lock.
+ */
+
+ngx_int_t ngx_http_penstock_oauth_jwks_lead(
+    ngx_http_penstock_oauth_source_t *source, ngx_msec_t interval,
+    ngx_uint_t due);
+
+/* whether a refresh is due; no lock */
+
+ngx_uint_t ngx_http_penstock_oauth_jwks_due(
+    ngx_http_penstock_oauth_source_t *source);
+
+/* fetches that ended, in any worker */
+
+ngx_atomic_uint_t ngx_http_penstock_oauth_jwks_ended(
+    ngx_http_penstock_oauth_source_t *source);
+
+/* the leader's end: with a set that is good for "fresh" ms, or without */
+
+void ngx_http_penstock_oauth_jwks_store(
+    ngx_http_penstock_oauth_source_t *source, ngx_str_t *text,
+    u_char digest[NGX_HTTP_PENSTOCK_KEY_LEN], ngx_msec_t fresh);
+void ngx_http_penstock_oauth_jwks_failed(
+    ngx_http_penstock_oauth_source_t *source);
+
+#define NGX_HTTP_PENSTOCK_OAUTH_JWKS_MAX  131072    /* bytes of a set */
+
+
+/* _fetch.c: fetching them */
+
+/*
+ * A token needs a key of that issuer which is not held.  NGX_AGAIN: park,
+ * "state->fetch" is set; NGX_DECLINED: no fetch now; NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_penstock_oauth_fetch(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state, ngx_uint_t issuer);
+
+/* parks for state->fetch: NGX_AGAIN, or NGX_OK when it is over */
+
+ngx_int_t ngx_http_penstock_oauth_fetch_wait(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_state_t *state);
+
+/* starts in the background what is due; the request goes on */
+
+ngx_int_t ngx_http_penstock_oauth_refresh(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf);
+
+
+/*
  * The verified token, in r->pool, from the zone or by its signature; it has
- * passed the location's rules.  PS_JWT_OK or the reason.
+ * passed the location's rules.  PS_JWT_OK or the reason; with PS_JWT_KEY and
+ * PS_JWT_NO_KEYS also whose key is missing.
  */
 
 ps_jwt_error_e ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
     ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
-    const ps_token_t **token);
+    const ps_token_t **token, ngx_uint_t *issuer);
 
 
 #endif /* _NGX_HTTP_PENSTOCK_OAUTH_H_INCLUDED_ */

@@ -86,6 +86,14 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
         }
     }
 
+    if (state->fetch) {
+        rc = ngx_http_penstock_oauth_fetch_wait(r, state);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
     /*
      * After an internal redirect all is judged again, since arguments, time
      * and requirements may be others; but the same verdict counts once.
@@ -93,11 +101,32 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
 
     again = (state->conf != NULL);
 
-    state->conf = olcf;
-    state->token = NULL;
-    state->error = "";
+    for ( ;; ) {
+        state->conf = olcf;
+        state->token = NULL;
+        state->error = "";
 
-    rc = ngx_http_penstock_oauth_evaluate(r, olcf, state, &verdict);
+        verdict.result = NGX_HTTP_PENSTOCK_OAUTH_UNAVAILABLE;
+        verdict.status = NGX_HTTP_SERVICE_UNAVAILABLE;
+        verdict.error = "";
+        verdict.description = "";
+
+        rc = ngx_http_penstock_oauth_evaluate(r, olcf, state, &verdict);
+
+        if (rc != NGX_AGAIN) {
+            break;
+        }
+
+        /* nothing was judged yet */
+
+        state->conf = again ? olcf : NULL;
+
+        rc = ngx_http_penstock_oauth_fetch_wait(r, state);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
 
     if (rc == NGX_ERROR) {
         state->token = NULL;
@@ -112,7 +141,11 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
     }
 
     if (verdict.result == NGX_HTTP_PENSTOCK_OAUTH_ACCEPTED) {
-        return NGX_OK;
+
+        /* keys are refreshed by whom they have served */
+
+        return ngx_http_penstock_oauth_refresh(r, olcf) == NGX_OK
+               ? NGX_OK : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     state->token = NULL;
@@ -122,7 +155,7 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
 }
 
 
-/* NGX_OK with the verdict, or NGX_ERROR: no memory */
+/* NGX_OK with the verdict, NGX_AGAIN: keys are fetched, NGX_ERROR */
 
 static ngx_int_t
 ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
@@ -132,7 +165,7 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
 {
     ngx_int_t       rc;
     ngx_str_t       text;
-    ngx_uint_t      status;
+    ngx_uint_t      status, issuer;
     ps_jwt_error_e  error;
 
     rc = ngx_http_penstock_oauth_token(r, olcf, &text, verdict);
@@ -141,10 +174,31 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
         return rc == NGX_DECLINED ? NGX_OK : NGX_ERROR;
     }
 
-    error = ngx_http_penstock_oauth_verify(r, olcf, &text, &state->token);
+    if (ngx_http_penstock_oauth_trust_update(olcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    error = ngx_http_penstock_oauth_verify(r, olcf, &text, &state->token,
+                                           &issuer);
 
     if (error == PS_JWT_MEMORY) {
         return NGX_ERROR;
+    }
+
+    if (error == PS_JWT_KEY || error == PS_JWT_NO_KEYS) {
+        rc = ngx_http_penstock_oauth_fetch(r, olcf, state, issuer);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    if (error == PS_JWT_NO_KEYS) {
+        verdict->result = NGX_HTTP_PENSTOCK_OAUTH_UNAVAILABLE;
+        verdict->status = NGX_HTTP_SERVICE_UNAVAILABLE;
+        verdict->error = ps_jwt_error_log(error);
+        verdict->description = ps_jwt_error_description(error);
+        return NGX_OK;
     }
 
     if (error == PS_JWT_GRAMMAR) {
@@ -336,6 +390,16 @@ ngx_http_penstock_oauth_refuse(ngx_http_request_t *r,
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "auth_jwt: %s",
                   verdict->error);
+
+    if (verdict->result == NGX_HTTP_PENSTOCK_OAUTH_UNAVAILABLE) {
+
+        if (ngx_http_penstock_retry_after(r, 1) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_penstock_refuse(r, verdict->status,
+                                        verdict->description);
+    }
 
     if (ngx_http_penstock_oauth_challenge(r, olcf, verdict, &value)
         != NGX_OK)

@@ -1,13 +1,16 @@
 
 /*
  * Whose tokens are trusted: key files and issuers.  Read and parsed when the
- * configuration is; a reload reads again, and a changed key changes the
- * fingerprint, so what was verified with the old one is not found any more.
+ * configuration is; a reload reads again.
  */
 
 #include "ngx_http_penstock_oauth.h"
 
 
+static ngx_http_penstock_oauth_issuer_t *ngx_http_penstock_oauth_any_issuer(
+    ngx_conf_t *cf, ngx_http_penstock_oauth_loc_conf_t *olcf);
+static char *ngx_http_penstock_oauth_add_request(ngx_conf_t *cf,
+    ngx_http_penstock_oauth_issuer_t *issuer, ngx_str_t *uri);
 static ngx_http_penstock_oauth_issuer_t *ngx_http_penstock_oauth_add_issuer(
     ngx_conf_t *cf, ngx_http_penstock_oauth_loc_conf_t *olcf);
 static char *ngx_http_penstock_oauth_add_keys(ngx_conf_t *cf,
@@ -34,9 +37,9 @@ ngx_http_penstock_oauth_key_file(ngx_conf_t *cf, ngx_command_t *cmd,
 
     value = cf->args->elts;
 
-    if (olcf->bound) {
-        return "can't be used beside \"auth_jwt_issuer\": each issuer has "
-               "its own \"key_file=\"";
+    issuer = ngx_http_penstock_oauth_any_issuer(cf, olcf);
+    if (issuer == NULL) {
+        return NGX_CONF_ERROR;
     }
 
     if (ngx_strlchr(value[1].data, value[1].data + value[1].len, '$')) {
@@ -47,19 +50,140 @@ ngx_http_penstock_oauth_key_file(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
-    /* several files at one level: any of their keys */
+    return ngx_http_penstock_oauth_add_keys(cf, issuer, &value[1]);
+}
 
-    if (olcf->issuers != NGX_CONF_UNSET_PTR) {
-        issuer = olcf->issuers->elts;
 
-    } else {
-        issuer = ngx_http_penstock_oauth_add_issuer(cf, olcf);
-        if (issuer == NULL) {
-            return NGX_CONF_ERROR;
-        }
+char *
+ngx_http_penstock_oauth_key_request(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_penstock_oauth_loc_conf_t *olcf = conf;
+
+    ngx_str_t                         *value;
+    ngx_http_penstock_oauth_issuer_t  *issuer;
+
+    value = cf->args->elts;
+
+    issuer = ngx_http_penstock_oauth_any_issuer(cf, olcf);
+    if (issuer == NULL) {
+        return NGX_CONF_ERROR;
     }
 
-    return ngx_http_penstock_oauth_add_keys(cf, issuer, &value[1]);
+    return ngx_http_penstock_oauth_add_request(cf, issuer, &value[1]);
+}
+
+
+/* several files and requests at one level: any of their keys */
+
+static ngx_http_penstock_oauth_issuer_t *
+ngx_http_penstock_oauth_any_issuer(ngx_conf_t *cf,
+    ngx_http_penstock_oauth_loc_conf_t *olcf)
+{
+    if (olcf->bound) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "can't be used beside \"auth_jwt_issuer\": each "
+                           "issuer has its own \"key_file=\" or "
+                           "\"key_request=\"");
+        return NULL;
+    }
+
+    if (olcf->issuers != NGX_CONF_UNSET_PTR) {
+        return olcf->issuers->elts;
+    }
+
+    return ngx_http_penstock_oauth_add_issuer(cf, olcf);
+}
+
+
+static char *
+ngx_http_penstock_oauth_add_request(ngx_conf_t *cf,
+    ngx_http_penstock_oauth_issuer_t *issuer, ngx_str_t *uri)
+{
+    ngx_str_t  *request;
+
+    if (uri->len == 0 || uri->data[0] != '/'
+        || ngx_strlchr(uri->data, uri->data + uri->len, '?')
+        || ngx_strlchr(uri->data, uri->data + uri->len, '$'))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid key request \"%V\", name the URI of an "
+                           "internal location of this server, such as "
+                           "\"/_keys\", whose \"proxy_pass\" names the "
+                           "issuer's key set", uri);
+        return NGX_CONF_ERROR;
+    }
+
+    request = ngx_array_push(&issuer->requests);
+    if (request == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *request = *uri;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_penstock_oauth_key_cache(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_penstock_oauth_loc_conf_t *olcf = conf;
+
+    ngx_int_t    n;
+    ngx_str_t   *value, s;
+    ngx_uint_t   i;
+
+    if (olcf->key_cache != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    olcf->key_cache = ngx_parse_time(&value[1], 1);
+
+    if (olcf->key_cache == (time_t) NGX_ERROR || olcf->key_cache == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid time \"%V\", say how long fetched keys "
+                           "serve, such as \"1h\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "refetch=", 8) == 0) {
+            s.data = value[i].data + 8;
+            s.len = value[i].len - 8;
+
+            n = ngx_parse_time(&s, 1);
+
+            if (n > 0) {
+                olcf->key_refetch = n;
+                continue;
+            }
+        }
+
+        if (ngx_strncmp(value[i].data, "timeout=", 8) == 0) {
+            s.data = value[i].data + 8;
+            s.len = value[i].len - 8;
+
+            n = ngx_parse_time(&s, 0);
+
+            if (n > 0) {
+                olcf->key_timeout = n;
+                continue;
+            }
+        }
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\", only \"refetch=TIME\" "
+                           "and \"timeout=TIME\" may follow, both above 0",
+                           &value[i]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
 }
 
 
@@ -70,7 +194,7 @@ ngx_http_penstock_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_http_penstock_oauth_loc_conf_t *olcf = conf;
 
     char                              *rv;
-    ngx_str_t                         *value, list, file;
+    ngx_str_t                         *value, list, file, request;
     ngx_uint_t                         i;
     ngx_http_penstock_oauth_issuer_t  *issuer, *other;
 
@@ -117,6 +241,7 @@ ngx_http_penstock_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
     issuer->rules.need_exp = 1;
 
     ngx_str_null(&file);
+    ngx_str_null(&request);
 
     for (i = 2; i < cf->args->nelts; i++) {
 
@@ -125,6 +250,20 @@ ngx_http_penstock_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
         {
             file.data = value[i].data + 9;
             file.len = value[i].len - 9;
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "key_request=", 12) == 0
+            && request.len == 0)
+        {
+            request.data = value[i].data + 12;
+            request.len = value[i].len - 12;
+
+            rv = ngx_http_penstock_oauth_add_request(cf, issuer, &request);
+            if (rv != NGX_CONF_OK) {
+                return rv;
+            }
+
             continue;
         }
 
@@ -173,15 +312,15 @@ ngx_http_penstock_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid or repeated parameter \"%V\" of issuer "
-                           "\"%V\", it takes key_file= audience= "
-                           "algorithms= type=", &value[i], &value[1]);
+                           "\"%V\", it takes key_file= "
+                           "key_request= audience= algorithms= type=", &value[i], &value[1]);
         return NGX_CONF_ERROR;
     }
 
-    if (file.len == 0) {
+    if (file.len == 0 && request.len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "issuer \"%V\" has no keys, add \"key_file=\"",
-                           &value[1]);
+                           "issuer \"%V\" has no keys, add \"key_file=\" or "
+                           "\"key_request=\"", &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -192,54 +331,11 @@ ngx_http_penstock_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
-    return ngx_http_penstock_oauth_add_keys(cf, issuer, &file);
-}
-
-
-ngx_int_t
-ngx_http_penstock_oauth_fingerprint(ngx_http_penstock_oauth_loc_conf_t *olcf)
-{
-    u_char                             n[2 * sizeof(uint32_t)];
-    uint32_t                           len;
-    ngx_str_t                          parts[4];
-    ps_jwks_t                        **sets;
-    ngx_uint_t                         i, k;
-    ngx_http_penstock_oauth_issuer_t  *issuer;
-
-    issuer = olcf->issuers->elts;
-
-    ngx_memzero(olcf->fingerprint, NGX_HTTP_PENSTOCK_KEY_LEN);
-
-    /* a chain of digests: each over the one before, a length and a key set */
-
-    for (i = 0; i < olcf->issuers->nelts; i++) {
-
-        len = issuer[i].name.len;
-        ngx_memcpy(n, &len, sizeof(uint32_t));
-        ngx_memcpy(n + sizeof(uint32_t), &issuer[i].algorithms,
-                   sizeof(uint32_t));
-
-        sets = issuer[i].sets.elts;
-
-        for (k = 0; k < issuer[i].sets.nelts; k++) {
-
-            parts[0].data = olcf->fingerprint;
-            parts[0].len = NGX_HTTP_PENSTOCK_KEY_LEN;
-            parts[1].data = n;
-            parts[1].len = sizeof(n);
-            parts[2] = issuer[i].name;
-            parts[3].data = sets[k]->digest;
-            parts[3].len = sizeof(sets[k]->digest);
-
-            if (ngx_http_penstock_sha256(parts, 4, olcf->fingerprint)
-                != NGX_OK)
-            {
-                return NGX_ERROR;
-            }
-        }
+    if (file.len == 0) {
+        return NGX_CONF_OK;
     }
 
-    return NGX_OK;
+    return ngx_http_penstock_oauth_add_keys(cf, issuer, &file);
 }
 
 
@@ -265,7 +361,9 @@ ngx_http_penstock_oauth_add_issuer(ngx_conf_t *cf,
     ngx_memzero(issuer, sizeof(ngx_http_penstock_oauth_issuer_t));
 
     if (ngx_array_init(&issuer->sets, cf->pool, 1, sizeof(ps_jwks_t *))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&issuer->requests, cf->pool, 1, sizeof(ngx_str_t))
+           != NGX_OK)
     {
         return NULL;
     }

@@ -50,6 +50,20 @@ static ngx_command_t  ngx_http_penstock_oauth_commands[] = {
       0,
       NULL },
 
+    { ngx_string("auth_jwt_key_request"),
+      NGX_HTTP_PENSTOCK_OAUTH_CONF|NGX_CONF_TAKE1,
+      ngx_http_penstock_oauth_key_request,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("auth_jwt_key_cache"),
+      NGX_HTTP_PENSTOCK_OAUTH_CONF|NGX_CONF_TAKE123,
+      ngx_http_penstock_oauth_key_cache,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("auth_jwt_issuer"),
       NGX_HTTP_PENSTOCK_OAUTH_CONF|NGX_CONF_1MORE,
       ngx_http_penstock_oauth_issuer,
@@ -422,7 +436,13 @@ ngx_http_penstock_oauth_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&omcf->files, cf->pool, 4,
                        sizeof(ngx_http_penstock_oauth_file_t))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&omcf->sources, cf->pool, 2,
+                          sizeof(ngx_http_penstock_oauth_source_t *))
+           != NGX_OK
+        || ngx_array_init(&omcf->live, cf->pool, 2,
+                          sizeof(ngx_http_penstock_oauth_live_t *))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -447,7 +467,8 @@ ngx_http_penstock_oauth_init_main_conf(ngx_conf_t *cf, void *conf)
         ngx_string("result=\"no_token\""),
         ngx_string("result=\"invalid_request\""),
         ngx_string("result=\"invalid_token\""),
-        ngx_string("result=\"insufficient_scope\"")
+        ngx_string("result=\"insufficient_scope\""),
+        ngx_string("result=\"unavailable\"")
     };
 
     if (!omcf->used) {
@@ -487,8 +508,19 @@ ngx_http_penstock_oauth_init_main_conf(ngx_conf_t *cf, void *conf)
                                "penstock_oauth_signature_checks_total",
                                "Signatures of tokens checked.", NULL);
 
+    ngx_str_set(&label, "result=\"ok\"");
+    omcf->fetched = ngx_http_penstock_counter(cf,
+                               "penstock_oauth_key_fetches_total",
+                               "Key sets fetched from issuers.", &label);
+
+    ngx_str_set(&label, "result=\"error\"");
+    omcf->fetch_errors = ngx_http_penstock_counter(cf,
+                               "penstock_oauth_key_fetches_total",
+                               "Key sets fetched from issuers.", &label);
+
     if (omcf->hits == NGX_ERROR || omcf->misses == NGX_ERROR
-        || omcf->checks == NGX_ERROR)
+        || omcf->checks == NGX_ERROR || omcf->fetched == NGX_ERROR
+        || omcf->fetch_errors == NGX_ERROR)
     {
         return NGX_CONF_ERROR;
     }
@@ -522,6 +554,7 @@ ngx_http_penstock_oauth_create_loc_conf(ngx_conf_t *cf)
     olcf->enabled = NGX_CONF_UNSET;
     olcf->token = NGX_CONF_UNSET;
     olcf->issuers = NGX_CONF_UNSET_PTR;
+    olcf->key_cache = NGX_CONF_UNSET;
     olcf->leeway = NGX_CONF_UNSET;
     olcf->scopes = NGX_CONF_UNSET_PTR;
     olcf->require = NGX_CONF_UNSET_PTR;
@@ -557,6 +590,23 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
     }
 
     ngx_conf_merge_ptr_value(conf->issuers, NULL, NULL);
+
+    if (conf->key_cache == NGX_CONF_UNSET) {
+        conf->key_cache = prev->key_cache;
+        conf->key_refetch = prev->key_refetch;
+        conf->key_timeout = prev->key_timeout;
+    }
+
+    ngx_conf_merge_sec_value(conf->key_cache, NGX_CONF_UNSET, 3600);
+
+    if (conf->key_refetch == 0) {
+        conf->key_refetch = 10;
+    }
+
+    if (conf->key_timeout == 0) {
+        conf->key_timeout = 5000;
+    }
+
     ngx_conf_merge_sec_value(conf->leeway, prev->leeway, 0);
     ngx_conf_merge_ptr_value(conf->require, prev->require, NULL);
 
@@ -591,7 +641,7 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_penstock_oauth_fingerprint(conf) != NGX_OK) {
+    if (ngx_http_penstock_oauth_trust_init(cf, conf) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 

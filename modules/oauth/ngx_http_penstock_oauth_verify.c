@@ -12,10 +12,14 @@
 
 static ps_jwt_error_e ngx_http_penstock_oauth_judge(
     ngx_http_penstock_oauth_loc_conf_t *olcf, const ps_token_t *token,
-    ngx_http_penstock_oauth_issuer_t **issuer);
+    ngx_uint_t *issuer);
 static ps_jwt_error_e ngx_http_penstock_oauth_signature(
     ngx_http_penstock_oauth_main_conf_t *omcf,
-    ngx_http_penstock_oauth_issuer_t *issuer, ps_jws_t *jws);
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_uint_t issuer,
+    ps_jws_t *jws);
+static ps_jwt_error_e ngx_http_penstock_oauth_try(
+    ngx_http_penstock_oauth_main_conf_t *omcf, ps_jwks_t *set, ps_jws_t *jws,
+    ngx_uint_t *tries);
 static ps_token_t *ngx_http_penstock_oauth_lookup(ngx_http_request_t *r,
     ngx_http_penstock_dict_t *dict, u_char *key, ngx_int_t *rc);
 static void ngx_http_penstock_oauth_store(ngx_http_penstock_dict_t *dict,
@@ -31,7 +35,7 @@ static ps_token_buf_t  ngx_http_penstock_oauth_buf;
 ps_jwt_error_e
 ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
     ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
-    const ps_token_t **token)
+    const ps_token_t **token, ngx_uint_t *issuer)
 {
     u_char                                key[NGX_HTTP_PENSTOCK_KEY_LEN];
     json_t                               *claims;
@@ -42,7 +46,6 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
     ps_jwt_error_e                        error;
     const ps_token_t                     *built;
     ngx_http_penstock_dict_t             *dict;
-    ngx_http_penstock_oauth_issuer_t     *issuer;
     ngx_http_penstock_oauth_main_conf_t  *omcf;
 
     if (text->len > PS_JWS_MAX) {
@@ -54,7 +57,7 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
     dict = ngx_http_penstock_dict(omcf->zone);
 
     parts[0] = *text;
-    parts[1].data = olcf->fingerprint;
+    parts[1].data = olcf->trust->fingerprint;
     parts[1].len = NGX_HTTP_PENSTOCK_KEY_LEN;
 
     if (ngx_http_penstock_sha256(parts, 2, key) != NGX_OK) {
@@ -67,7 +70,7 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
         ngx_http_penstock_count(omcf->hits, 1);
         *token = copy;
 
-        return ngx_http_penstock_oauth_judge(olcf, copy, &issuer);
+        return ngx_http_penstock_oauth_judge(olcf, copy, issuer);
     }
 
     if (rc == NGX_ERROR) {
@@ -96,11 +99,11 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
     /* a token that would be refused anyway costs no signature check */
 
     if (error == PS_JWT_OK) {
-        error = ngx_http_penstock_oauth_judge(olcf, built, &issuer);
+        error = ngx_http_penstock_oauth_judge(olcf, built, issuer);
     }
 
     if (error == PS_JWT_OK) {
-        error = ngx_http_penstock_oauth_signature(omcf, issuer, &jws);
+        error = ngx_http_penstock_oauth_signature(omcf, olcf, *issuer, &jws);
     }
 
     json_decref(claims);
@@ -130,7 +133,7 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
 
 static ps_jwt_error_e
 ngx_http_penstock_oauth_judge(ngx_http_penstock_oauth_loc_conf_t *olcf,
-    const ps_token_t *token, ngx_http_penstock_oauth_issuer_t **issuer)
+    const ps_token_t *token, ngx_uint_t *issuer)
 {
     double                             now;
     ngx_time_t                        *tp;
@@ -160,7 +163,7 @@ ngx_http_penstock_oauth_judge(ngx_http_penstock_oauth_loc_conf_t *olcf,
         }
     }
 
-    *issuer = &list[i];
+    *issuer = i;
 
     tp = ngx_timeofday();
     now = (double) tp->sec + (double) tp->msec / 1000;
@@ -174,41 +177,83 @@ ngx_http_penstock_oauth_judge(ngx_http_penstock_oauth_loc_conf_t *olcf,
 
 static ps_jwt_error_e
 ngx_http_penstock_oauth_signature(ngx_http_penstock_oauth_main_conf_t *omcf,
-    ngx_http_penstock_oauth_issuer_t *issuer, ps_jws_t *jws)
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_uint_t issuer,
+    ps_jws_t *jws)
 {
-    size_t        k;
-    ps_jwk_t     *key;
-    ngx_uint_t    i, tries;
-    ps_jwks_t   **sets;
+    ps_jwks_t                        **sets;
+    ngx_uint_t                         i, tries, absent;
+    ps_jwt_error_e                     error;
+    ngx_http_penstock_oauth_trust_t   *trust;
+    ngx_http_penstock_oauth_issuer_t  *list;
 
-    sets = issuer->sets.elts;
+    list = olcf->issuers->elts;
+    sets = list[issuer].sets.elts;
+    trust = olcf->trust;
+
     tries = 0;
+    absent = 0;
 
-    for (i = 0; i < issuer->sets.nelts; i++) {
-        k = 0;
+    for (i = 0; i < list[issuer].sets.nelts; i++) {
+        error = ngx_http_penstock_oauth_try(omcf, sets[i], jws, &tries);
 
-        for ( ;; ) {
-            key = ps_jwks_next(sets[i], &k, jws->alg, jws->kid, jws->kid_len);
-
-            if (key == NULL) {
-                break;
-            }
-
-            if (tries++ == NGX_HTTP_PENSTOCK_OAUTH_TRIES) {
-                return PS_JWT_KEYS;
-            }
-
-            ngx_http_penstock_count(omcf->checks, 1);
-
-            if (ps_jwk_verify(key, jws->input, jws->input_len, jws->signature,
-                              jws->signature_len))
-            {
-                return PS_JWT_OK;
-            }
+        if (error != PS_JWT_KEY) {
+            return error;
         }
     }
 
-    return tries ? PS_JWT_SIGNATURE : PS_JWT_KEY;
+    for (i = trust->first[issuer]; i < trust->first[issuer + 1]; i++) {
+
+        if (trust->live[i]->set == NULL) {
+            absent = 1;
+            continue;
+        }
+
+        error = ngx_http_penstock_oauth_try(omcf, trust->live[i]->set, jws,
+                                            &tries);
+
+        if (error != PS_JWT_KEY) {
+            return error;
+        }
+    }
+
+    if (tries) {
+        return PS_JWT_SIGNATURE;
+    }
+
+    return absent ? PS_JWT_NO_KEYS : PS_JWT_KEY;
+}
+
+
+/* PS_JWT_KEY: none of the set's that fit has signed it */
+
+static ps_jwt_error_e
+ngx_http_penstock_oauth_try(ngx_http_penstock_oauth_main_conf_t *omcf,
+    ps_jwks_t *set, ps_jws_t *jws, ngx_uint_t *tries)
+{
+    size_t     k;
+    ps_jwk_t  *key;
+
+    k = 0;
+
+    for ( ;; ) {
+        key = ps_jwks_next(set, &k, jws->alg, jws->kid, jws->kid_len);
+
+        if (key == NULL) {
+            return PS_JWT_KEY;
+        }
+
+        if ((*tries)++ == NGX_HTTP_PENSTOCK_OAUTH_TRIES) {
+            return PS_JWT_KEYS;
+        }
+
+        ngx_http_penstock_count(omcf->checks, 1);
+
+        if (ps_jwk_verify(key, jws->input, jws->input_len, jws->signature,
+                          jws->signature_len))
+        {
+            return PS_JWT_OK;
+        }
+    }
 }
 
 

@@ -28,6 +28,8 @@ static const struct {
       "The access token's algorithm is not accepted" },
     { "\"kid\" or \"typ\" is not a string", PS_MALFORMED },
 
+    { "the issuer's keys could not be fetched",
+      "The token can't be verified at the moment" },
     { "no key fits \"alg\" and \"kid\"", PS_UNTRUSTED },
     { "more keys fit than are tried: \"kid\" is needed", PS_UNTRUSTED },
     { "the signature doesn't match", PS_UNTRUSTED },

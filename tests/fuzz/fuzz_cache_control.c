@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "../../modules/availability/ps_cache_control.h"
+#include "../../modules/core/ps_cache_control.h"
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
