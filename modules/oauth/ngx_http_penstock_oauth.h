@@ -186,6 +186,14 @@ extern ngx_module_t  ngx_http_penstock_oauth_module;
 
 ngx_int_t ngx_http_penstock_oauth_handler(ngx_http_request_t *r);
 
+/* _conf.c */
+
+void *ngx_http_penstock_oauth_create_main_conf(ngx_conf_t *cf);
+char *ngx_http_penstock_oauth_init_main_conf(ngx_conf_t *cf, void *conf);
+void *ngx_http_penstock_oauth_create_loc_conf(ngx_conf_t *cf);
+char *ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+
 /* adds $jwt_claim_, $jwt_header_ and $auth_jwt_error */
 
 ngx_int_t ngx_http_penstock_oauth_add_variables(ngx_conf_t *cf);
