@@ -79,6 +79,19 @@ my %wrong = (
         ['location', 'auth_jwt_key_request /keys?a=b;', 'internal location'],
         ['location', 'auth_jwt_key_request /$host;', 'internal location'],
     ],
+    auth_dpop => [
+        ['location', 'auth_dpop maybe;', 'use "on", "required" or "off"'],
+        ['location', 'auth_dpop on window=0;', 'of at most an hour'],
+        ['location', 'auth_dpop on nonce;', '"uri=https://api.example"'],
+        ['location', 'auth_dpop on uri=;', '"uri=https://api.example"'],
+        ['location', 'auth_dpop on; auth_dpop off;', 'duplicate'],
+    ],
+    auth_dpop_zone => [
+        ['http', 'auth_dpop_zone a:1m; auth_dpop_zone b:1m;', 'duplicate'],
+    ],
+    auth_mtls_bound => [
+        ['location', 'auth_mtls_bound yes;', 'invalid value "yes"'],
+    ],
     auth_jwt_key_cache => [
         ['location', 'auth_jwt_key_cache 0;', 'how long fetched keys serve'],
         ['location', 'auth_jwt_key_cache often;',

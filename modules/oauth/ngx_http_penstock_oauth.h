@@ -20,7 +20,12 @@
 
 /* layout of the records in the zone: ps_token_t and its fields */
 
-#define NGX_HTTP_PENSTOCK_OAUTH_LAYOUT  1
+#define NGX_HTTP_PENSTOCK_OAUTH_LAYOUT  2
+
+
+/* of auth_dpop and auth_mtls_bound; "on" is 1 */
+
+#define NGX_HTTP_PENSTOCK_OAUTH_REQUIRED  2
 
 
 typedef enum {
@@ -28,6 +33,7 @@ typedef enum {
     NGX_HTTP_PENSTOCK_OAUTH_NO_TOKEN,
     NGX_HTTP_PENSTOCK_OAUTH_INVALID_REQUEST,
     NGX_HTTP_PENSTOCK_OAUTH_INVALID_TOKEN,
+    NGX_HTTP_PENSTOCK_OAUTH_INVALID_PROOF,
     NGX_HTTP_PENSTOCK_OAUTH_INSUFFICIENT_SCOPE,
     NGX_HTTP_PENSTOCK_OAUTH_UNAVAILABLE,
     NGX_HTTP_PENSTOCK_OAUTH_RESULTS
@@ -36,6 +42,8 @@ typedef enum {
 
 typedef struct {
     ngx_shm_zone_t                      *zone;
+    ngx_shm_zone_t                      *proofs;    /* of DPoP, seen */
+    ngx_uint_t                           dpop;      /* any "auth_dpop" on */
     ngx_uint_t                           used;      /* any "auth_jwt" on */
     ngx_array_t                          files;
                                          /* ngx_http_penstock_oauth_file_t */
@@ -138,6 +146,11 @@ typedef struct {
     time_t                               key_refetch;
     ngx_msec_t                           key_timeout;
 
+    ngx_uint_t                           mtls;
+    ngx_uint_t                           dpop;
+    time_t                               dpop_window;
+    ngx_http_complex_value_t            *dpop_uri;
+
     time_t                               leeway;
     ngx_array_t                         *scopes;    /* ngx_str_t */
     ngx_str_t                            scope;     /* all, with spaces */
@@ -176,6 +189,8 @@ typedef struct {
     ngx_table_elt_t                     *challenge;
     ngx_http_penstock_oauth_fetch_t     *fetch;     /* parked for it */
     ngx_uint_t                           fetches;
+    u_char                               proof[NGX_HTTP_PENSTOCK_KEY_LEN];
+                                                    /* of DPoP, accepted */
 } ngx_http_penstock_oauth_state_t;
 
 
@@ -298,6 +313,20 @@ ngx_int_t ngx_http_penstock_oauth_fetch_wait(ngx_http_request_t *r,
 
 ngx_int_t ngx_http_penstock_oauth_refresh(ngx_http_request_t *r,
     ngx_http_penstock_oauth_loc_conf_t *olcf);
+
+
+/* _bound.c: sender-constrained tokens */
+
+/*
+ * Whether the sender of "text", which is state->token, proved what it is bound
+ * to; "dpop": it was sent by that scheme.  NGX_OK; NGX_DECLINED and why, "proof" if it is
+ * the proof's fault; NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_penstock_oauth_possession(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state, ngx_str_t *text, ngx_uint_t dpop,
+    ngx_uint_t *proof, const char **wrong);
 
 
 /*

@@ -7,6 +7,7 @@
 #include "ngx_http_penstock_oauth.h"
 
 #include "ps_bearer.h"
+#include "ps_dpop.h"
 #include "ps_scope.h"
 
 
@@ -15,6 +16,7 @@ typedef struct {
     ngx_uint_t                         status;
     const char                        *error;        /* for the log */
     const char                        *description;  /* for the client */
+    ngx_uint_t                         dpop;         /* the scheme */
 } ngx_http_penstock_oauth_verdict_t;
 
 
@@ -110,6 +112,7 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
         verdict.status = NGX_HTTP_SERVICE_UNAVAILABLE;
         verdict.error = "";
         verdict.description = "";
+        verdict.dpop = 0;
 
         rc = ngx_http_penstock_oauth_evaluate(r, olcf, state, &verdict);
 
@@ -165,7 +168,7 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
 {
     ngx_int_t       rc;
     ngx_str_t       text;
-    ngx_uint_t      status, issuer;
+    ngx_uint_t      status, issuer, proof;
     ps_jwt_error_e  error;
 
     rc = ngx_http_penstock_oauth_token(r, olcf, &text, verdict);
@@ -212,6 +215,29 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
         verdict->error = ps_jwt_error_log(error);
         verdict->description = ps_jwt_error_description(error);
         return NGX_OK;
+    }
+
+    if (state->token->flags & PS_TOKEN_BOUND || verdict->dpop
+        || olcf->mtls == NGX_HTTP_PENSTOCK_OAUTH_REQUIRED
+        || olcf->dpop == NGX_HTTP_PENSTOCK_OAUTH_REQUIRED)
+    {
+        rc = ngx_http_penstock_oauth_possession(r, olcf, state, &text,
+                                                verdict->dpop, &proof,
+                                                &verdict->error);
+        if (rc == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        if (rc == NGX_DECLINED) {
+            verdict->result = proof ? NGX_HTTP_PENSTOCK_OAUTH_INVALID_PROOF
+                                    : NGX_HTTP_PENSTOCK_OAUTH_INVALID_TOKEN;
+            verdict->status = NGX_HTTP_UNAUTHORIZED;
+            verdict->description = proof
+                              ? "The DPoP proof is not valid"
+                              : "Possession of the access token's key is not "
+                                "proved";
+            return NGX_OK;
+        }
     }
 
     if (!ngx_http_penstock_oauth_scoped(olcf, state->token)) {
@@ -283,6 +309,12 @@ ngx_http_penstock_oauth_token(ngx_http_request_t *r,
 
         if (h) {
             rc = ps_bearer_parse(h->value.data, h->value.len, &data, &len);
+
+            if (rc == PS_BEARER_NONE && olcf->dpop) {
+                rc = ps_bearer_parse_dpop(h->value.data, h->value.len, &data,
+                                          &len);
+                verdict->dpop = (rc != PS_BEARER_NONE);
+            }
         }
     }
 
@@ -448,6 +480,7 @@ ngx_http_penstock_oauth_challenge(ngx_http_request_t *r,
 {
     u_char      *p;
     ngx_str_t    realm;
+    ngx_uint_t   dpop;
     const char  *error;
 
     if (ngx_http_complex_value(r, olcf->realm, &realm) != NGX_OK) {
@@ -468,22 +501,32 @@ ngx_http_penstock_oauth_challenge(ngx_http_request_t *r,
         error = "insufficient_scope";
         break;
 
+    case NGX_HTTP_PENSTOCK_OAUTH_INVALID_PROOF:
+        error = "invalid_dpop_proof";
+        break;
+
     default:
         error = NULL;
     }
+
+    /* what the client used, or what it may use */
+
+    dpop = verdict->dpop
+           || olcf->dpop == NGX_HTTP_PENSTOCK_OAUTH_REQUIRED;
 
     p = ngx_pnalloc(r->pool, sizeof("Bearer realm=\"\"") - 1 + 2 * realm.len
                              + sizeof(", error=\"insufficient_scope\"") - 1
                              + sizeof(", error_description=\"\"") - 1
                              + ngx_strlen(verdict->description)
-                             + sizeof(", scope=\"\"") - 1 + olcf->scope.len);
+                             + sizeof(", scope=\"\"") - 1 + olcf->scope.len
+                             + sizeof(", DPoP algs=\"" PS_DPOP_ALGS "\"") - 1);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
     value->data = p;
 
-    p = ngx_cpymem(p, "Bearer realm=\"", sizeof("Bearer realm=\"") - 1);
+    p = ngx_sprintf(p, "%s realm=\"", dpop ? "DPoP" : "Bearer");
     p = ngx_http_penstock_oauth_quote(p, &realm);
     *p++ = '"';
 
@@ -496,6 +539,11 @@ ngx_http_penstock_oauth_challenge(ngx_http_request_t *r,
         && olcf->scope.len)
     {
         p = ngx_sprintf(p, ", scope=\"%V\"", &olcf->scope);
+    }
+
+    if (olcf->dpop) {
+        p = ngx_sprintf(p, ",%s algs=\"" PS_DPOP_ALGS "\"",
+                        dpop ? "" : " DPoP");
     }
 
     value->len = p - value->data;

@@ -44,6 +44,7 @@ ngx_http_penstock_oauth_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_http_penstock_oauth_main_conf_t *omcf = conf;
 
     static ngx_str_t  name = ngx_string("penstock_tokens");
+    static ngx_str_t  proofs = ngx_string("penstock_proofs");
 
     if (!omcf->used) {
         return NGX_CONF_OK;
@@ -55,6 +56,17 @@ ngx_http_penstock_oauth_init_main_conf(ngx_conf_t *cf, void *conf)
                                              NGX_HTTP_PENSTOCK_OAUTH_LAYOUT,
                                              omcf);
         if (omcf->zone == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (omcf->dpop && omcf->proofs == NULL) {
+        omcf->proofs = ngx_http_penstock_dict_add(cf, &proofs,
+                                             8 * 1024 * 1024,
+                                             &ngx_http_penstock_oauth_module,
+                                             NGX_HTTP_PENSTOCK_OAUTH_LAYOUT,
+                                             omcf);
+        if (omcf->proofs == NULL) {
             return NGX_CONF_ERROR;
         }
     }
@@ -77,6 +89,7 @@ ngx_http_penstock_oauth_metrics(ngx_conf_t *cf,
         ngx_string("result=\"no_token\""),
         ngx_string("result=\"invalid_request\""),
         ngx_string("result=\"invalid_token\""),
+        ngx_string("result=\"invalid_proof\""),
         ngx_string("result=\"insufficient_scope\""),
         ngx_string("result=\"unavailable\"")
     };
@@ -128,6 +141,16 @@ ngx_http_penstock_oauth_metrics(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
+    if (omcf->proofs
+        && ngx_http_penstock_gauge(cf, "penstock_oauth_proof_evictions_total",
+                               "DPoP proofs forgotten for want of room since "
+                               "start.", NULL,
+                               ngx_http_penstock_dict_evictions, omcf->proofs)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     rc = ngx_http_penstock_gauge(cf, "penstock_oauth_cache_evictions_total",
                                "Verified tokens evicted for want of room "
                                "since start.", NULL,
@@ -151,6 +174,8 @@ ngx_http_penstock_oauth_create_loc_conf(ngx_conf_t *cf)
     olcf->token = NGX_CONF_UNSET;
     olcf->issuers = NGX_CONF_UNSET_PTR;
     olcf->key_cache = NGX_CONF_UNSET;
+    olcf->mtls = NGX_CONF_UNSET_UINT;
+    olcf->dpop = NGX_CONF_UNSET_UINT;
     olcf->leeway = NGX_CONF_UNSET;
     olcf->scopes = NGX_CONF_UNSET_PTR;
     olcf->require = NGX_CONF_UNSET_PTR;
@@ -204,6 +229,15 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
     }
 
     ngx_conf_merge_sec_value(conf->leeway, prev->leeway, 0);
+    ngx_conf_merge_uint_value(conf->mtls, prev->mtls, 0);
+
+    if (conf->dpop == NGX_CONF_UNSET_UINT) {
+        conf->dpop = prev->dpop;
+        conf->dpop_window = prev->dpop_window;
+        conf->dpop_uri = prev->dpop_uri;
+    }
+
+    ngx_conf_merge_uint_value(conf->dpop, NGX_CONF_UNSET_UINT, 0);
     ngx_conf_merge_ptr_value(conf->require, prev->require, NULL);
 
     if (conf->scopes == NGX_CONF_UNSET_PTR) {

@@ -170,6 +170,8 @@ ngx_http_penstock_oauth_judge(ngx_http_penstock_oauth_loc_conf_t *olcf,
 
     rules = list[i].rules;
     rules.leeway = (double) olcf->leeway;
+    rules.proofs = (olcf->mtls ? PS_TOKEN_X5T : 0)
+                   | (olcf->dpop ? PS_TOKEN_JKT : 0);
 
     return ps_token_check(token, &rules, now);
 }

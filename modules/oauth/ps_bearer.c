@@ -54,25 +54,25 @@ ps_bearer_b64token(const unsigned char *token, size_t len)
 }
 
 
-ps_bearer_e
-ps_bearer_parse(const unsigned char *value, size_t len,
-    const unsigned char **token, size_t *token_len)
+static ps_bearer_e
+ps_bearer_scheme(const char *scheme, size_t size, const unsigned char *value,
+    size_t len, const unsigned char **token, size_t *token_len)
 {
     size_t  n;
 
-    if (len < 6 || strncasecmp((const char *) value, "Bearer", 6) != 0) {
+    if (len < size || strncasecmp((const char *) value, scheme, size) != 0) {
         return PS_BEARER_NONE;
     }
 
     /* "Bearertoken" is a scheme of its own */
 
-    if (len > 6 && ps_bearer_b64token(value + 6, 1)) {
+    if (len > size && ps_bearer_b64token(value + size, 1)) {
         return PS_BEARER_NONE;
     }
 
-    for (n = 6; n < len && value[n] == ' '; n++) { /* void */ }
+    for (n = size; n < len && value[n] == ' '; n++) { /* void */ }
 
-    if (n == 6 || n == len) {
+    if (n == size || n == len) {
         return PS_BEARER_MALFORMED;
     }
 
@@ -80,4 +80,20 @@ ps_bearer_parse(const unsigned char *value, size_t len,
     *token_len = len - n;
 
     return PS_BEARER_OK;
+}
+
+
+ps_bearer_e
+ps_bearer_parse(const unsigned char *value, size_t len,
+    const unsigned char **token, size_t *token_len)
+{
+    return ps_bearer_scheme("Bearer", 6, value, len, token, token_len);
+}
+
+
+ps_bearer_e
+ps_bearer_parse_dpop(const unsigned char *value, size_t len,
+    const unsigned char **token, size_t *token_len)
+{
+    return ps_bearer_scheme("DPoP", 4, value, len, token, token_len);
 }

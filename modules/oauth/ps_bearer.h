@@ -27,6 +27,11 @@ typedef enum {
 ps_bearer_e ps_bearer_parse(const unsigned char *value, size_t len,
     const unsigned char **token, size_t *token_len);
 
+/* the same of "DPoP" (RFC 9449, 7.1) */
+
+ps_bearer_e ps_bearer_parse_dpop(const unsigned char *value, size_t len,
+    const unsigned char **token, size_t *token_len);
+
 /* 1*( ALPHA / DIGIT / "-._~+/" ) *"=" */
 
 int ps_bearer_b64token(const unsigned char *token, size_t len);

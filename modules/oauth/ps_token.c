@@ -325,6 +325,40 @@ ps_token_is_audience(json_t *aud)
 }
 
 
+/* the flags of "cnf" (RFC 7800): how the token is bound */
+
+static uint32_t
+ps_token_confirmation(json_t *cnf)
+{
+    json_t      *v;
+    uint32_t     flags;
+    const char  *name;
+
+    if (cnf == NULL || json_is_null(cnf)) {
+        return 0;
+    }
+
+    flags = PS_TOKEN_BOUND;
+
+    json_object_foreach(cnf, name, v) {
+
+        if (json_is_string(v) && strcmp(name, "x5t#S256") == 0) {
+            flags |= PS_TOKEN_X5T;
+
+        } else if (json_is_string(v) && strcmp(name, "jkt") == 0) {
+            flags |= PS_TOKEN_JKT;
+
+        } else {
+            flags |= PS_TOKEN_CNF;
+        }
+    }
+
+    /* no object, or an empty one: bound to we don't know what */
+
+    return flags == PS_TOKEN_BOUND ? flags | PS_TOKEN_CNF : flags;
+}
+
+
 ps_jwt_error_e
 ps_token_build(ps_token_buf_t *buf, const ps_jws_t *jws, json_t *claims,
     const ps_token_t **token)
@@ -332,7 +366,7 @@ ps_token_build(ps_token_buf_t *buf, const ps_jws_t *jws, json_t *claims,
     int          exp, nbf, iat, iss, sub, jti, client;
     char         path[PS_JWS_MAX + PS_TOKEN_DEPTH + 1];
     double       date;
-    json_t      *aud, *cnf;
+    json_t      *aud;
     ps_token_t   head;
 
     memset(&head, 0, sizeof(head));
@@ -364,10 +398,7 @@ ps_token_build(ps_token_buf_t *buf, const ps_jws_t *jws, json_t *claims,
     head.flags |= json_is_string(json_object_get(claims, "scope"))
                   ? PS_TOKEN_SCOPE : 0;
 
-    cnf = json_object_get(claims, "cnf");
-    if (cnf != NULL && !json_is_null(cnf)) {
-        head.flags |= PS_TOKEN_BOUND;
-    }
+    head.flags |= ps_token_confirmation(json_object_get(claims, "cnf"));
 
     if (jws->typ) {
         if (ps_jws_typ_is(jws->typ, jws->typ_len, "at+jwt")) {
@@ -477,9 +508,12 @@ ps_token_check(const ps_token_t *token, const ps_token_rules_t *rules,
         return PS_JWT_MISSING;
     }
 
-    /* nothing here checks possession, so a bound token is no bearer token */
+    /* a bound token whose binding nobody checks is no bearer token */
 
-    if (token->flags & PS_TOKEN_BOUND) {
+    if (token->flags & PS_TOKEN_BOUND
+        && (token->flags & (PS_TOKEN_X5T|PS_TOKEN_JKT|PS_TOKEN_CNF)
+            & ~rules->proofs))
+    {
         return PS_JWT_BOUND;
     }
 

@@ -35,6 +35,9 @@
 #define PS_TOKEN_BOUND      0x0010  /* cnf: needs proof of possession */
 #define PS_TOKEN_RFC9068    0x0020  /* has all claims of RFC 9068, 2.2 */
 #define PS_TOKEN_SCOPE      0x0040  /* scope is there, and a string */
+#define PS_TOKEN_X5T        0x0080  /* cnf has x5t#S256 (RFC 8705) */
+#define PS_TOKEN_JKT        0x0100  /* cnf has jkt (RFC 9449) */
+#define PS_TOKEN_CNF        0x0200  /* cnf has something else */
 
 
 typedef struct {
@@ -69,6 +72,8 @@ typedef struct {
     double            leeway;       /* seconds */
     int               at_jwt;       /* RFC 9068 */
     int               need_exp;
+    uint32_t          proofs;       /* PS_TOKEN_X5T, PS_TOKEN_JKT: what the
+                                       caller has checked by itself */
 } ps_token_rules_t;
 
 
