@@ -84,7 +84,7 @@ our @cases = (
     ['auth_jwt_require error=403;', 'needs a variable'],
     ['auth_jwt_require $a error=500;', 'use "error=401" or "error=403"'],
     ['auth_jwt_key_request keys;', 'invalid key request'],
-    ['auth_introspect /i;', 'unknown directive'],
+    ['auth_introspect i;', 'internal location of this server'],
     ['auth_dpop on window=2h;', 'of at most an hour'],
     ['auth_mtls_bound yes;', 'invalid value "yes"'],
 );

@@ -79,6 +79,16 @@ my %wrong = (
         ['location', 'auth_jwt_key_request /keys?a=b;', 'internal location'],
         ['location', 'auth_jwt_key_request /$host;', 'internal location'],
     ],
+    auth_introspect => [
+        ['location', 'auth_introspect here;', 'introspection endpoint'],
+        ['location', 'auth_introspect /i?a;', 'introspection endpoint'],
+        ['location', 'auth_introspect /i cache=x;', 'negative=TIME'],
+        ['location', 'auth_introspect /i cache;', 'negative=TIME'],
+        ['location', 'auth_introspect /i issuer=;', 'negative=TIME'],
+        ['location', 'auth_introspect /i timeout=0;', 'negative=TIME'],
+        ['location', 'auth_introspect /i audience=a,;', 'is empty'],
+        ['location', 'auth_introspect /i; auth_introspect /j;', 'duplicate'],
+    ],
     auth_dpop => [
         ['location', 'auth_dpop maybe;', 'use "on", "required" or "off"'],
         ['location', 'auth_dpop on window=0;', 'of at most an hour'],

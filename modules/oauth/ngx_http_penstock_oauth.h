@@ -20,7 +20,7 @@
 
 /* layout of the records in the zone: ps_token_t and its fields */
 
-#define NGX_HTTP_PENSTOCK_OAUTH_LAYOUT  2
+#define NGX_HTTP_PENSTOCK_OAUTH_LAYOUT  3
 
 
 /* of auth_dpop and auth_mtls_bound; "on" is 1 */
@@ -44,6 +44,10 @@ typedef struct {
     ngx_shm_zone_t                      *zone;
     ngx_shm_zone_t                      *proofs;    /* of DPoP, seen */
     ngx_uint_t                           dpop;      /* any "auth_dpop" on */
+    ngx_shm_zone_t                      *calls;     /* introspections */
+    ngx_shm_zone_t                      *calls_end; /* counts their ends */
+    ngx_http_penstock_wait_t             calls_wait;
+    ngx_uint_t                           introspects;
     ngx_uint_t                           used;      /* any "auth_jwt" on */
     ngx_array_t                          files;
                                          /* ngx_http_penstock_oauth_file_t */
@@ -59,6 +63,9 @@ typedef struct {
     ngx_int_t                            checks;
     ngx_int_t                            fetched;
     ngx_int_t                            fetch_errors;
+    ngx_int_t                            active;
+    ngx_int_t                            inactive;
+    ngx_int_t                            ask_errors;
 } ngx_http_penstock_oauth_main_conf_t;
 
 
@@ -130,6 +137,19 @@ typedef struct {
 } ngx_http_penstock_oauth_require_t;
 
 
+/* where to ask about tokens that can't be read */
+
+typedef struct {
+    ngx_str_t                            uri;
+    time_t                               cache;
+    time_t                               negative;
+    ngx_msec_t                           timeout;
+    ps_token_rules_t                     rules;
+    u_char                               salt[NGX_HTTP_PENSTOCK_KEY_LEN];
+                                                    /* of server and URI */
+} ngx_http_penstock_oauth_introspect_t;
+
+
 typedef struct {
     ngx_flag_t                           enabled;
     ngx_http_complex_value_t            *realm;
@@ -141,6 +161,7 @@ typedef struct {
                                        /* ngx_http_penstock_oauth_issuer_t */
     ngx_uint_t                           bound;     /* by auth_jwt_issuer */
     ngx_http_penstock_oauth_trust_t     *trust;
+    ngx_http_penstock_oauth_introspect_t *introspect;
 
     time_t                               key_cache;
     time_t                               key_refetch;
@@ -175,6 +196,23 @@ typedef struct {
 } ngx_http_penstock_oauth_fetch_t;
 
 
+/* one introspection by a request, which leads it or follows another */
+
+typedef struct {
+    ngx_http_request_t                  *request;
+    ngx_http_penstock_oauth_loc_conf_t  *conf;
+    ngx_http_penstock_exchange_t         exchange;
+    ngx_http_penstock_waiter_t           waiter;
+    ngx_msec_t                           deadline;
+    u_char                               key[NGX_HTTP_PENSTOCK_KEY_LEN];
+    const ps_token_t                    *token;     /* when answered */
+    ps_jwt_error_e                       error;
+    unsigned                             leads:1;
+    unsigned                             answered:1;
+    unsigned                             over:1;    /* the other's */
+} ngx_http_penstock_oauth_ask_t;
+
+
 /*
  * What is known of the request's token.  An internal redirect judges again,
  * and until then claims are seen only where the same issuers and keys, and
@@ -189,6 +227,7 @@ typedef struct {
     ngx_table_elt_t                     *challenge;
     ngx_http_penstock_oauth_fetch_t     *fetch;     /* parked for it */
     ngx_uint_t                           fetches;
+    ngx_http_penstock_oauth_ask_t       *ask;
     u_char                               proof[NGX_HTTP_PENSTOCK_KEY_LEN];
                                                     /* of DPoP, accepted */
 } ngx_http_penstock_oauth_state_t;
@@ -315,6 +354,42 @@ ngx_int_t ngx_http_penstock_oauth_refresh(ngx_http_request_t *r,
     ngx_http_penstock_oauth_loc_conf_t *olcf);
 
 
+/* _introspect.c: opaque tokens */
+
+/*
+ * NGX_OK: the token, or the reason in "error"; NGX_AGAIN: the server is
+ * asked; NGX_ERROR.  _wait parks for it: NGX_AGAIN, or NGX_OK when over.
+ */
+
+ngx_int_t ngx_http_penstock_oauth_introspect(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state, ngx_str_t *text,
+    const ps_token_t **token, ps_jwt_error_e *error);
+ngx_int_t ngx_http_penstock_oauth_introspect_wait(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_state_t *state);
+
+/* _introspect_conf.c */
+
+char *ngx_http_penstock_oauth_introspect_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+
+/* for a location's server: *introspect becomes its own */
+
+ngx_int_t ngx_http_penstock_oauth_introspect_merge(ngx_conf_t *cf,
+    ngx_http_penstock_oauth_introspect_t **introspect);
+
+/* zones and counters, when it is used anywhere */
+
+ngx_int_t ngx_http_penstock_oauth_introspect_init(ngx_conf_t *cf,
+    ngx_http_penstock_oauth_main_conf_t *omcf);
+ngx_atomic_t *ngx_http_penstock_oauth_calls_ended(void *omcf);
+
+/* a list with commas between, as in audience= */
+
+char *ngx_http_penstock_oauth_audience(ngx_conf_t *cf, ngx_str_t *list,
+    ps_token_rules_t *rules);
+
+
 /* _bound.c: sender-constrained tokens */
 
 /*
@@ -328,6 +403,16 @@ ngx_int_t ngx_http_penstock_oauth_possession(ngx_http_request_t *r,
     ngx_http_penstock_oauth_state_t *state, ngx_str_t *text, ngx_uint_t dpop,
     ngx_uint_t *proof, const char **wrong);
 
+
+/*
+ * The zone of verified tokens.  cached: a copy in r->pool and NGX_OK, or NULL
+ * with NGX_DECLINED or NGX_ERROR.
+ */
+
+ps_token_t *ngx_http_penstock_oauth_cached(ngx_http_request_t *r,
+    u_char *key, ngx_int_t *rc);
+void ngx_http_penstock_oauth_keep(ngx_http_penstock_oauth_main_conf_t *omcf,
+    u_char *key, const ps_token_t *token);
 
 /*
  * The verified token, in r->pool, from the zone or by its signature; it has

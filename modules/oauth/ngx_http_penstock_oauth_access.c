@@ -20,6 +20,10 @@ typedef struct {
 } ngx_http_penstock_oauth_verdict_t;
 
 
+static ngx_int_t ngx_http_penstock_oauth_wait(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_state_t *state);
+static ngx_uint_t ngx_http_penstock_oauth_opaque(
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text);
 static ngx_int_t ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
     ngx_http_penstock_oauth_loc_conf_t *olcf,
     ngx_http_penstock_oauth_state_t *state,
@@ -63,7 +67,7 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    if (olcf->issuers == NULL) {
+    if (olcf->issuers == NULL && olcf->introspect == NULL) {
 
         /* only at server level: its locations must have keys */
 
@@ -88,12 +92,10 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
         }
     }
 
-    if (state->fetch) {
-        rc = ngx_http_penstock_oauth_fetch_wait(r, state);
+    rc = ngx_http_penstock_oauth_wait(r, state);
 
-        if (rc != NGX_OK) {
-            return rc;
-        }
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     /*
@@ -124,7 +126,7 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
 
         state->conf = again ? olcf : NULL;
 
-        rc = ngx_http_penstock_oauth_fetch_wait(r, state);
+        rc = ngx_http_penstock_oauth_wait(r, state);
 
         if (rc != NGX_OK) {
             return rc;
@@ -158,7 +160,55 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
 }
 
 
-/* NGX_OK with the verdict, NGX_AGAIN: keys are fetched, NGX_ERROR */
+/* NGX_OK: there is nothing to wait for; or the request is parked */
+
+static ngx_int_t
+ngx_http_penstock_oauth_wait(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_state_t *state)
+{
+    ngx_int_t  rc;
+
+    if (state->fetch) {
+        rc = ngx_http_penstock_oauth_fetch_wait(r, state);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    return ngx_http_penstock_oauth_introspect_wait(r, state);
+}
+
+
+/* a compact JWS has two dots; b64token has others nowhere else */
+
+static ngx_uint_t
+ngx_http_penstock_oauth_opaque(ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_str_t *text)
+{
+    u_char      *p, *last;
+    ngx_uint_t   dots;
+
+    if (olcf->introspect == NULL) {
+        return 0;
+    }
+
+    if (olcf->issuers == NULL) {
+        return 1;
+    }
+
+    last = text->data + text->len;
+    dots = 0;
+
+    for (p = text->data; p < last; p++) {
+        dots += (*p == '.');
+    }
+
+    return dots != 2;
+}
+
+
+/* NGX_OK with the verdict, NGX_AGAIN: somebody is asked, NGX_ERROR */
 
 static ngx_int_t
 ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
@@ -177,12 +227,22 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
         return rc == NGX_DECLINED ? NGX_OK : NGX_ERROR;
     }
 
-    if (ngx_http_penstock_oauth_trust_update(olcf) != NGX_OK) {
-        return NGX_ERROR;
-    }
+    if (ngx_http_penstock_oauth_opaque(olcf, &text)) {
+        rc = ngx_http_penstock_oauth_introspect(r, olcf, state, &text,
+                                                &state->token, &error);
+        if (rc != NGX_OK) {
+            return rc;
+        }
 
-    error = ngx_http_penstock_oauth_verify(r, olcf, &text, &state->token,
-                                           &issuer);
+    } else {
+
+        if (ngx_http_penstock_oauth_trust_update(olcf) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        error = ngx_http_penstock_oauth_verify(r, olcf, &text, &state->token,
+                                               &issuer);
+    }
 
     if (error == PS_JWT_MEMORY) {
         return NGX_ERROR;
@@ -196,7 +256,7 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
         }
     }
 
-    if (error == PS_JWT_NO_KEYS) {
+    if (error == PS_JWT_NO_KEYS || error == PS_JWT_NO_INTROSPECTION) {
         verdict->result = NGX_HTTP_PENSTOCK_OAUTH_UNAVAILABLE;
         verdict->status = NGX_HTTP_SERVICE_UNAVAILABLE;
         verdict->error = ps_jwt_error_log(error);

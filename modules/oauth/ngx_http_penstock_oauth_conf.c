@@ -71,6 +71,10 @@ ngx_http_penstock_oauth_init_main_conf(ngx_conf_t *cf, void *conf)
         }
     }
 
+    if (ngx_http_penstock_oauth_introspect_init(cf, omcf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     return ngx_http_penstock_oauth_metrics(cf, omcf) == NGX_OK
            ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
@@ -173,6 +177,7 @@ ngx_http_penstock_oauth_create_loc_conf(ngx_conf_t *cf)
     olcf->enabled = NGX_CONF_UNSET;
     olcf->token = NGX_CONF_UNSET;
     olcf->issuers = NGX_CONF_UNSET_PTR;
+    olcf->introspect = NGX_CONF_UNSET_PTR;
     olcf->key_cache = NGX_CONF_UNSET;
     olcf->mtls = NGX_CONF_UNSET_UINT;
     olcf->dpop = NGX_CONF_UNSET_UINT;
@@ -211,6 +216,7 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
     }
 
     ngx_conf_merge_ptr_value(conf->issuers, NULL, NULL);
+    ngx_conf_merge_ptr_value(conf->introspect, prev->introspect, NULL);
 
     if (conf->key_cache == NGX_CONF_UNSET) {
         conf->key_cache = prev->key_cache;
@@ -251,15 +257,27 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
         return NGX_CONF_OK;
     }
 
+    if (conf->introspect
+        && ngx_http_penstock_oauth_introspect_merge(cf, &conf->introspect)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->issuers == NULL && conf->introspect) {
+        return NGX_CONF_OK;
+    }
+
     if (conf->issuers == NULL) {
         clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
         /*
          * A server may leave the keys to its locations, which name them; a
-         * request that is in none of them is refused by the handler.
+         * request that is in none of them is refused by the handler.  And
+         * subrequests, such as one for keys, authenticate nobody.
          */
 
-        if (clcf->name.len == 0) {
+        if (clcf->name.len == 0 || clcf->internal) {
             return NGX_CONF_OK;
         }
 

@@ -146,6 +146,10 @@ ngx_http_penstock_oauth_refresh(ngx_http_request_t *r,
 
     trust = olcf->trust;
 
+    if (trust == NULL) {
+        return NGX_OK;
+    }
+
     for (i = 0; i < trust->nlive; i++) {
         source = trust->live[i]->source;
 

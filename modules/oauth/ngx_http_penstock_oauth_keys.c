@@ -22,8 +22,6 @@ static ngx_int_t ngx_http_penstock_oauth_read(ngx_conf_t *cf,
 static void ngx_http_penstock_oauth_free(void *data);
 static char *ngx_http_penstock_oauth_algorithms(ngx_conf_t *cf,
     ngx_str_t *list, unsigned *algorithms);
-static char *ngx_http_penstock_oauth_audience(ngx_conf_t *cf,
-    ngx_str_t *list, ps_token_rules_t *rules);
 
 
 char *
@@ -593,7 +591,7 @@ ngx_http_penstock_oauth_algorithms(ngx_conf_t *cf, ngx_str_t *list,
 }
 
 
-static char *
+char *
 ngx_http_penstock_oauth_audience(ngx_conf_t *cf, ngx_str_t *list,
     ps_token_rules_t *rules)
 {

@@ -20,10 +20,6 @@ static ps_jwt_error_e ngx_http_penstock_oauth_signature(
 static ps_jwt_error_e ngx_http_penstock_oauth_try(
     ngx_http_penstock_oauth_main_conf_t *omcf, ps_jwks_t *set, ps_jws_t *jws,
     ngx_uint_t *tries);
-static ps_token_t *ngx_http_penstock_oauth_lookup(ngx_http_request_t *r,
-    ngx_http_penstock_dict_t *dict, u_char *key, ngx_int_t *rc);
-static void ngx_http_penstock_oauth_store(ngx_http_penstock_dict_t *dict,
-    u_char *key, const ps_token_t *token);
 
 
 /* a worker does one token at a time, so these are used again for the next */
@@ -45,7 +41,6 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
     ps_token_t                           *copy;
     ps_jwt_error_e                        error;
     const ps_token_t                     *built;
-    ngx_http_penstock_dict_t             *dict;
     ngx_http_penstock_oauth_main_conf_t  *omcf;
 
     if (text->len > PS_JWS_MAX) {
@@ -54,7 +49,6 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
     }
 
     omcf = ngx_http_get_module_main_conf(r, ngx_http_penstock_oauth_module);
-    dict = ngx_http_penstock_dict(omcf->zone);
 
     parts[0] = *text;
     parts[1].data = olcf->trust->fingerprint;
@@ -64,7 +58,7 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
         return PS_JWT_MEMORY;
     }
 
-    copy = ngx_http_penstock_oauth_lookup(r, dict, key, &rc);
+    copy = ngx_http_penstock_oauth_cached(r, key, &rc);
 
     if (rc == NGX_OK) {
         ngx_http_penstock_count(omcf->hits, 1);
@@ -123,7 +117,7 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
     ngx_memcpy(copy, built, built->size);
     *token = copy;
 
-    ngx_http_penstock_oauth_store(dict, key, copy);
+    ngx_http_penstock_oauth_keep(omcf, key, copy);
 
     return PS_JWT_OK;
 }
@@ -261,12 +255,17 @@ ngx_http_penstock_oauth_try(ngx_http_penstock_oauth_main_conf_t *omcf,
 
 /* the lock protects the node from eviction by another worker until copied */
 
-static ps_token_t *
-ngx_http_penstock_oauth_lookup(ngx_http_request_t *r,
-    ngx_http_penstock_dict_t *dict, u_char *key, ngx_int_t *rc)
+ps_token_t *
+ngx_http_penstock_oauth_cached(ngx_http_request_t *r, u_char *key,
+    ngx_int_t *rc)
 {
-    ps_token_t                     *copy;
-    ngx_http_penstock_dict_node_t  *node;
+    ps_token_t                           *copy;
+    ngx_http_penstock_dict_t             *dict;
+    ngx_http_penstock_dict_node_t        *node;
+    ngx_http_penstock_oauth_main_conf_t  *omcf;
+
+    omcf = ngx_http_get_module_main_conf(r, ngx_http_penstock_oauth_module);
+    dict = ngx_http_penstock_dict(omcf->zone);
 
     copy = NULL;
     *rc = NGX_DECLINED;
@@ -291,11 +290,14 @@ ngx_http_penstock_oauth_lookup(ngx_http_request_t *r,
 }
 
 
-static void
-ngx_http_penstock_oauth_store(ngx_http_penstock_dict_t *dict, u_char *key,
-    const ps_token_t *token)
+void
+ngx_http_penstock_oauth_keep(ngx_http_penstock_oauth_main_conf_t *omcf,
+    u_char *key, const ps_token_t *token)
 {
+    ngx_http_penstock_dict_t       *dict;
     ngx_http_penstock_dict_node_t  *node;
+
+    dict = ngx_http_penstock_dict(omcf->zone);
 
     ngx_http_penstock_dict_lock(dict);
 

@@ -30,6 +30,9 @@ static const struct {
 
     { "the issuer's keys could not be fetched",
       "The token can't be verified at the moment" },
+    { "the token could not be introspected",
+      "The token can't be verified at the moment" },
+    { "the token is not active", "The access token is not active" },
     { "no key fits \"alg\" and \"kid\"", PS_UNTRUSTED },
     { "more keys fit than are tried: \"kid\" is needed", PS_UNTRUSTED },
     { "the signature doesn't match", PS_UNTRUSTED },

@@ -24,6 +24,8 @@ typedef enum {
     PS_JWT_KID,
 
     PS_JWT_NO_KEYS,      /* the gateway's fault, not the token's */
+    PS_JWT_NO_INTROSPECTION,
+    PS_JWT_INACTIVE,
     PS_JWT_KEY,
     PS_JWT_KEYS,
     PS_JWT_SIGNATURE,

@@ -45,6 +45,8 @@ typedef struct {
     uint32_t     flags;
     double       exp;               /* seconds since the epoch */
     double       nbf;
+    double       until;             /* of an introspected one: what was said
+                                       counts till then */
 } ps_token_t;
 
 

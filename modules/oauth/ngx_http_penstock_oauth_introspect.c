@@ -1,0 +1,558 @@
+
+/*
+ * Opaque tokens (RFC 7662): the authorization server is asked by an exchange
+ * with an internal location, once for each token and host at a time.
+ *
+ * What it said of active tokens is kept among the verified ones.  A zone of
+ * its own holds what is short-lived and what strangers can fill: which
+ * tokens are asked for at the moment, which are not active, and for which
+ * there was no answer.
+ */
+
+#include "ngx_http_penstock_oauth.h"
+
+#include "ps_bearer.h"
+
+
+#define NGX_HTTP_PENSTOCK_OAUTH_ANSWER_MAX  65536
+
+/* after a failure that token is not asked for again so soon, ms */
+
+#define NGX_HTTP_PENSTOCK_OAUTH_PAUSE       1000
+
+/* a call that is not over after this has no leader any more, ms */
+
+#define NGX_HTTP_PENSTOCK_OAUTH_CALL_LOST   300000
+
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_OAUTH_ASKED = 0,
+    NGX_HTTP_PENSTOCK_OAUTH_INACTIVE,
+    NGX_HTTP_PENSTOCK_OAUTH_FAILED
+} ngx_http_penstock_oauth_call_e;
+
+
+typedef struct {
+    ngx_http_penstock_oauth_call_e       state;
+    ngx_pid_t                            pid;       /* who asks */
+    ngx_msec_t                           until;     /* or since, if asked */
+} ngx_http_penstock_oauth_call_t;
+
+
+static ngx_int_t ngx_http_penstock_oauth_call_lead(
+    ngx_http_penstock_oauth_main_conf_t *omcf, u_char *key, ngx_uint_t look,
+    ps_jwt_error_e *error);
+static void ngx_http_penstock_oauth_call_end(
+    ngx_http_penstock_oauth_main_conf_t *omcf, u_char *key,
+    ngx_http_penstock_oauth_call_e state, ngx_msec_t time);
+static ngx_int_t ngx_http_penstock_oauth_ask(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_ask_t *ask, ngx_str_t *text);
+static ngx_int_t ngx_http_penstock_oauth_form(ngx_http_request_t *r,
+    ngx_str_t *text, ngx_str_t *body);
+static void ngx_http_penstock_oauth_answered(ngx_http_penstock_exchange_t *x);
+static ps_jwt_error_e ngx_http_penstock_oauth_read_answer(
+    ngx_http_penstock_oauth_ask_t *ask);
+static ps_jwt_error_e ngx_http_penstock_oauth_active(
+    ngx_http_penstock_oauth_ask_t *ask, json_t *claims);
+static void ngx_http_penstock_oauth_ask_cleanup(void *data);
+
+
+static ps_token_buf_t  ngx_http_penstock_oauth_answer_buf;
+
+
+static ngx_http_penstock_header_t  ngx_http_penstock_oauth_ask_headers[] = {
+    { ngx_string("Accept"), ngx_string("application/json") }
+};
+
+
+ngx_int_t
+ngx_http_penstock_oauth_introspect(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state, ngx_str_t *text,
+    const ps_token_t **token, ps_jwt_error_e *error)
+{
+    u_char                                key[NGX_HTTP_PENSTOCK_KEY_LEN];
+    double                                now;
+    ngx_int_t                             rc;
+    ngx_str_t                             parts[2];
+    ngx_time_t                           *tp;
+    ps_token_rules_t                      rules;
+    ngx_pool_cleanup_t                   *cln;
+    ngx_http_penstock_oauth_ask_t        *ask;
+    ngx_http_penstock_oauth_main_conf_t  *omcf;
+
+    omcf = ngx_http_get_module_main_conf(r, ngx_http_penstock_oauth_module);
+
+    if (text->len > PS_JWS_MAX) {
+        *error = PS_JWT_SIZE;
+        return NGX_OK;
+    }
+
+    parts[0] = *text;
+    parts[1].data = olcf->introspect->salt;
+    parts[1].len = NGX_HTTP_PENSTOCK_KEY_LEN;
+
+    if (ngx_http_penstock_sha256(parts, 2, key) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    tp = ngx_timeofday();
+    now = (double) tp->sec + (double) tp->msec / 1000;
+
+    ask = state->ask;
+
+    if (ask && ask->answered
+        && ngx_memcmp(ask->key, key, NGX_HTTP_PENSTOCK_KEY_LEN) == 0)
+    {
+        /* our own call's, which the zones may have had no room for */
+
+        *token = ask->token;
+        *error = ask->error;
+
+    } else {
+        *token = ngx_http_penstock_oauth_cached(r, key, &rc);
+        *error = PS_JWT_OK;
+
+        if (rc == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        if (rc == NGX_OK && now >= (*token)->until) {
+            *token = NULL;
+        }
+
+        ngx_http_penstock_count(*token ? omcf->hits : omcf->misses, 1);
+    }
+
+    if (*error != PS_JWT_OK) {
+        return NGX_OK;
+    }
+
+    if (*token) {
+        rules = olcf->introspect->rules;
+        rules.leeway = (double) olcf->leeway;
+        rules.proofs = (olcf->mtls ? PS_TOKEN_X5T : 0)
+                       | (olcf->dpop ? PS_TOKEN_JKT : 0);
+
+        *error = ps_token_check(*token, &rules, now);
+        return NGX_OK;
+    }
+
+    if (!ps_bearer_b64token(text->data, text->len)) {
+        *error = PS_JWT_GRAMMAR;
+        return NGX_OK;
+    }
+
+    rc = ngx_http_penstock_oauth_call_lead(omcf, key, 0, error);
+
+    if (rc == NGX_DECLINED) {
+        return NGX_OK;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_penstock_oauth_ask_t));
+
+    if (cln == NULL) {
+        if (rc == NGX_OK) {
+            ngx_http_penstock_oauth_call_end(omcf, key,
+                                             NGX_HTTP_PENSTOCK_OAUTH_FAILED,
+                                             0);
+        }
+
+        return NGX_ERROR;
+    }
+
+    ask = cln->data;
+    ngx_memzero(ask, sizeof(ngx_http_penstock_oauth_ask_t));
+
+    cln->handler = ngx_http_penstock_oauth_ask_cleanup;
+
+    ask->request = r;
+    ask->conf = olcf;
+    ask->deadline = ngx_current_msec + olcf->introspect->timeout;
+    ngx_memcpy(ask->key, key, NGX_HTTP_PENSTOCK_KEY_LEN);
+
+    state->ask = ask;
+
+    if (rc == NGX_OK) {
+        ask->leads = 1;
+
+        if (ngx_http_penstock_oauth_ask(r, ask, text) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_AGAIN;
+}
+
+
+ngx_int_t
+ngx_http_penstock_oauth_introspect_wait(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_state_t *state)
+{
+    ngx_msec_t                            left;
+    ps_jwt_error_e                        error;
+    ngx_http_penstock_oauth_ask_t        *ask;
+    ngx_http_penstock_oauth_main_conf_t  *omcf;
+
+    ask = state->ask;
+
+    if (ask == NULL || ask->answered || ask->over) {
+        return NGX_OK;
+    }
+
+    omcf = ngx_http_get_module_main_conf(r, ngx_http_penstock_oauth_module);
+
+    left = ask->deadline - ngx_current_msec;
+
+    if ((ngx_msec_int_t) left <= 0) {
+
+        /* the call goes on for others; nginx would hold the next request on
+           this connection until it ends */
+
+        if (ask->leads) {
+            r->keepalive = 0;
+        }
+
+        ask->error = PS_JWT_NO_INTROSPECTION;
+        ask->answered = 1;
+
+    } else if (ask->leads) {
+        return ngx_http_penstock_park(r, left, 0);
+
+    } else if (ngx_http_penstock_oauth_call_lead(omcf, ask->key, 1, &error)
+               == NGX_AGAIN)
+    {
+        ngx_http_penstock_wait_join(&omcf->calls_wait, &ask->waiter, r);
+        return ngx_http_penstock_park(r, left, 1);
+    }
+
+    ngx_http_penstock_wait_leave(&ask->waiter);
+    ask->over = 1;
+
+    return NGX_OK;
+}
+
+
+/*
+ * NGX_OK: the caller asks (with "look": nobody does); NGX_AGAIN: another one
+ * does; NGX_DECLINED: what is known is in "error".
+ */
+
+static ngx_int_t
+ngx_http_penstock_oauth_call_lead(ngx_http_penstock_oauth_main_conf_t *omcf,
+    u_char *key, ngx_uint_t look, ps_jwt_error_e *error)
+{
+    ngx_int_t                        rc;
+    ngx_http_penstock_dict_t        *dict;
+    ngx_http_penstock_dict_node_t   *node;
+    ngx_http_penstock_oauth_call_t   call;
+
+    dict = ngx_http_penstock_dict(omcf->calls);
+    rc = NGX_OK;
+
+    ngx_http_penstock_dict_lock(dict);
+
+    node = ngx_http_penstock_dict_find(dict, key);
+
+    if (node) {
+        ngx_memcpy(&call, node->data, sizeof(ngx_http_penstock_oauth_call_t));
+
+        if (call.state == NGX_HTTP_PENSTOCK_OAUTH_ASKED) {
+
+            if (ngx_current_msec - call.until
+                < NGX_HTTP_PENSTOCK_OAUTH_CALL_LOST
+                && (kill(call.pid, 0) == 0 || ngx_errno != NGX_ESRCH))
+            {
+                rc = NGX_AGAIN;
+            }
+
+        } else if ((ngx_msec_int_t) (call.until - ngx_current_msec) > 0) {
+            *error = call.state == NGX_HTTP_PENSTOCK_OAUTH_INACTIVE
+                     ? PS_JWT_INACTIVE : PS_JWT_NO_INTROSPECTION;
+            rc = NGX_DECLINED;
+        }
+    }
+
+    if (rc == NGX_OK && !look) {
+        node = ngx_http_penstock_dict_insert(dict, key,
+                                      sizeof(ngx_http_penstock_oauth_call_t));
+
+        if (node) {
+            call.state = NGX_HTTP_PENSTOCK_OAUTH_ASKED;
+            call.pid = ngx_pid;
+            call.until = ngx_current_msec;
+            ngx_memcpy(node->data, &call, sizeof(call));
+        }
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    return rc;
+}
+
+
+/* "time" 0: nothing is kept, the token's record tells or nobody asked */
+
+static void
+ngx_http_penstock_oauth_call_end(ngx_http_penstock_oauth_main_conf_t *omcf,
+    u_char *key, ngx_http_penstock_oauth_call_e state, ngx_msec_t time)
+{
+    ngx_http_penstock_dict_t        *dict;
+    ngx_http_penstock_dict_node_t   *node;
+    ngx_http_penstock_oauth_call_t   call;
+
+    dict = ngx_http_penstock_dict(omcf->calls);
+
+    call.state = state;
+    call.pid = 0;
+    call.until = ngx_current_msec + time;
+
+    ngx_http_penstock_dict_lock(dict);
+
+    node = ngx_http_penstock_dict_find(dict, key);
+
+    if (node && time) {
+        ngx_memcpy(node->data, &call, sizeof(call));
+
+    } else if (node) {
+        ngx_http_penstock_dict_delete(dict, node);
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+
+    (void) ngx_atomic_fetch_add(ngx_http_penstock_oauth_calls_ended(omcf), 1);
+
+    ngx_http_penstock_wait_wake(&omcf->calls_wait);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_oauth_ask(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_ask_t *ask, ngx_str_t *text)
+{
+    ngx_http_penstock_exchange_t         *x;
+    ngx_http_penstock_oauth_main_conf_t  *omcf;
+
+    x = &ask->exchange;
+
+    x->host = r;
+    x->handler = ngx_http_penstock_oauth_answered;
+    x->data = ask;
+    x->uri = ask->conf->introspect->uri;
+    x->internal = 1;
+    x->replace_body = 1;
+    x->headers = ngx_http_penstock_oauth_ask_headers;
+    x->nheaders = sizeof(ngx_http_penstock_oauth_ask_headers)
+                  / sizeof(ngx_http_penstock_header_t);
+    x->max_size = NGX_HTTP_PENSTOCK_OAUTH_ANSWER_MAX;
+
+    ngx_str_set(&x->content_type, "application/x-www-form-urlencoded");
+
+    if (ngx_http_penstock_oauth_form(r, text, &x->body) == NGX_OK
+        && ngx_http_penstock_exchange_start(x) == NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    omcf = ngx_http_get_module_main_conf(r, ngx_http_penstock_oauth_module);
+
+    ask->leads = 0;
+    ngx_http_penstock_oauth_call_end(omcf, ask->key,
+                                     NGX_HTTP_PENSTOCK_OAUTH_FAILED, 0);
+
+    return NGX_ERROR;
+}
+
+
+/* RFC 7662, 2.1; of a b64token only "+", "/" and "=" must be encoded */
+
+static ngx_int_t
+ngx_http_penstock_oauth_form(ngx_http_request_t *r, ngx_str_t *text,
+    ngx_str_t *body)
+{
+    u_char      *p;
+    ngx_uint_t   i;
+
+    p = ngx_pnalloc(r->pool, sizeof("token=&token_type_hint=access_token") - 1
+                             + 3 * text->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    body->data = p;
+
+    p = ngx_cpymem(p, "token=", sizeof("token=") - 1);
+
+    for (i = 0; i < text->len; i++) {
+
+        switch (text->data[i]) {
+
+        case '+':
+            p = ngx_cpymem(p, "%2B", 3);
+            break;
+
+        case '/':
+            p = ngx_cpymem(p, "%2F", 3);
+            break;
+
+        case '=':
+            p = ngx_cpymem(p, "%3D", 3);
+            break;
+
+        default:
+            *p++ = text->data[i];
+        }
+    }
+
+    p = ngx_cpymem(p, "&token_type_hint=access_token",
+                   sizeof("&token_type_hint=access_token") - 1);
+
+    body->len = p - body->data;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_oauth_answered(ngx_http_penstock_exchange_t *x)
+{
+    ngx_http_penstock_oauth_ask_t        *ask;
+    ngx_http_penstock_oauth_main_conf_t  *omcf;
+
+    ask = x->data;
+    ask->leads = 0;
+
+    omcf = ngx_http_get_module_main_conf(ask->request,
+                                         ngx_http_penstock_oauth_module);
+
+    ask->error = ngx_http_penstock_oauth_read_answer(ask);
+    ask->answered = 1;
+
+    switch (ask->error) {
+
+    case PS_JWT_OK:
+        ngx_http_penstock_count(omcf->active, 1);
+        ngx_http_penstock_oauth_keep(omcf, ask->key, ask->token);
+        ngx_http_penstock_oauth_call_end(omcf, ask->key,
+                                         NGX_HTTP_PENSTOCK_OAUTH_ASKED, 0);
+        break;
+
+    case PS_JWT_INACTIVE:
+    case PS_JWT_CLAIM:
+        ngx_http_penstock_count(omcf->inactive, 1);
+        ngx_http_penstock_oauth_call_end(omcf, ask->key,
+                       NGX_HTTP_PENSTOCK_OAUTH_INACTIVE,
+                       (ngx_msec_t) ask->conf->introspect->negative * 1000);
+        break;
+
+    default:
+        ngx_http_penstock_count(omcf->ask_errors, 1);
+        ngx_log_error(NGX_LOG_ERR, ask->request->connection->log, 0,
+                      "\"%V\" did not tell about a token: status %ui%s",
+                      &ask->conf->introspect->uri, x->status,
+                      x->status == NGX_HTTP_OK ? ", but no JSON object" : "");
+        ngx_http_penstock_oauth_call_end(omcf, ask->key,
+                                         NGX_HTTP_PENSTOCK_OAUTH_FAILED,
+                                         NGX_HTTP_PENSTOCK_OAUTH_PAUSE);
+    }
+
+    ngx_http_penstock_wake(ask->request);
+}
+
+
+/* RFC 7662, 2.2: active is true, or it is not active */
+
+static ps_jwt_error_e
+ngx_http_penstock_oauth_read_answer(ngx_http_penstock_oauth_ask_t *ask)
+{
+    json_t                        *claims;
+    ps_jwt_error_e                 error;
+    ngx_http_penstock_exchange_t  *x;
+
+    x = &ask->exchange;
+
+    if (!x->complete || x->too_large || x->status != NGX_HTTP_OK) {
+        return PS_JWT_NO_INTROSPECTION;
+    }
+
+    claims = json_loadb((char *) x->answer.data, x->answer.len,
+                        JSON_REJECT_DUPLICATES, NULL);
+
+    if (!json_is_object(claims)) {
+        error = PS_JWT_NO_INTROSPECTION;
+
+    } else if (!json_is_true(json_object_get(claims, "active"))) {
+        error = PS_JWT_INACTIVE;
+
+    } else {
+        error = ngx_http_penstock_oauth_active(ask, claims);
+    }
+
+    json_decref(claims);
+
+    return error;
+}
+
+
+static ps_jwt_error_e
+ngx_http_penstock_oauth_active(ngx_http_penstock_oauth_ask_t *ask,
+    json_t *claims)
+{
+    ps_jws_t           jws;
+    ps_token_t        *copy;
+    ps_jwt_error_e     error;
+    const ps_token_t  *built;
+
+    ngx_memzero(&jws, sizeof(ps_jws_t));
+
+    jws.header = json_object();
+    if (jws.header == NULL) {
+        return PS_JWT_NO_INTROSPECTION;
+    }
+
+    error = ps_token_build(&ngx_http_penstock_oauth_answer_buf, &jws, claims,
+                           &built);
+    json_decref(jws.header);
+
+    if (error != PS_JWT_OK) {
+        return error == PS_JWT_MEMORY ? PS_JWT_NO_INTROSPECTION : error;
+    }
+
+    copy = ngx_palloc(ask->request->pool, built->size);
+    if (copy == NULL) {
+        return PS_JWT_NO_INTROSPECTION;
+    }
+
+    ngx_memcpy(copy, built, built->size);
+
+    /* what was said counts for a while, and never past "exp" */
+
+    copy->until = (double) ngx_time()
+                  + (double) ask->conf->introspect->cache;
+
+    if (copy->flags & PS_TOKEN_EXP) {
+        copy->until = ngx_min(copy->until, copy->exp);
+    }
+
+    ask->token = copy;
+
+    return PS_JWT_OK;
+}
+
+
+static void
+ngx_http_penstock_oauth_ask_cleanup(void *data)
+{
+    ngx_http_penstock_oauth_ask_t *ask = data;
+
+    ngx_http_penstock_oauth_main_conf_t  *omcf;
+
+    ngx_http_penstock_wait_leave(&ask->waiter);
+
+    if (ask->leads) {
+        omcf = ngx_http_get_module_main_conf(ask->request,
+                                             ngx_http_penstock_oauth_module);
+        ngx_http_penstock_oauth_call_end(omcf, ask->key,
+                                         NGX_HTTP_PENSTOCK_OAUTH_FAILED, 0);
+    }
+}
