@@ -295,7 +295,13 @@ ngx_int_t ngx_http_penstock_oauth_trust_update(
 ngx_http_penstock_oauth_source_t *ngx_http_penstock_oauth_source(
     ngx_conf_t *cf, ngx_str_t *uri);
 
-/* takes up what the zone holds, if it is new; NGX_ERROR: no memory */
+/*
+ * Whether the zone holds another set than this worker; update takes it up.
+ * NGX_ERROR: no memory.
+ */
+
+ngx_uint_t ngx_http_penstock_oauth_live_changed(
+    ngx_http_penstock_oauth_live_t *live);
 
 ngx_int_t ngx_http_penstock_oauth_live_update(
     ngx_http_penstock_oauth_live_t *live);
@@ -335,8 +341,9 @@ void ngx_http_penstock_oauth_jwks_failed(
 /* _fetch.c: fetching them */
 
 /*
- * A token needs a key of that issuer which is not held.  NGX_AGAIN: park,
- * "state->fetch" is set; NGX_DECLINED: no fetch now; NGX_ERROR.
+ * A token needs a key of that issuer which is not held.  NGX_AGAIN: to be
+ * judged again after a wait for "state->fetch", if that is set; NGX_DECLINED:
+ * no fetch now; NGX_ERROR.
  */
 
 ngx_int_t ngx_http_penstock_oauth_fetch(ngx_http_request_t *r,

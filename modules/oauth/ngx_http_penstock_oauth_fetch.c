@@ -66,6 +66,14 @@ ngx_http_penstock_oauth_fetch(ngx_http_request_t *r,
         rc = ngx_http_penstock_oauth_jwks_lead(live->source, interval, 0);
 
         if (rc == NGX_DECLINED) {
+
+            /* a fetch of another worker ended after we looked at the keys */
+
+            if (ngx_http_penstock_oauth_live_changed(live)) {
+                state->fetches++;
+                return NGX_AGAIN;
+            }
+
             continue;
         }
 

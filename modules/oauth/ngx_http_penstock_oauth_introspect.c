@@ -39,6 +39,11 @@ typedef struct {
 } ngx_http_penstock_oauth_call_t;
 
 
+static ngx_int_t ngx_http_penstock_oauth_known(ngx_http_request_t *r,
+    u_char *key, double now, const ps_token_t **token);
+static ps_jwt_error_e ngx_http_penstock_oauth_allowed(
+    ngx_http_penstock_oauth_loc_conf_t *olcf, const ps_token_t *token,
+    double now);
 static ngx_int_t ngx_http_penstock_oauth_call_lead(
     ngx_http_penstock_oauth_main_conf_t *omcf, u_char *key, ngx_uint_t look,
     ps_jwt_error_e *error);
@@ -76,7 +81,6 @@ ngx_http_penstock_oauth_introspect(ngx_http_request_t *r,
     ngx_int_t                             rc;
     ngx_str_t                             parts[2];
     ngx_time_t                           *tp;
-    ps_token_rules_t                      rules;
     ngx_pool_cleanup_t                   *cln;
     ngx_http_penstock_oauth_ask_t        *ask;
     ngx_http_penstock_oauth_main_conf_t  *omcf;
@@ -110,15 +114,10 @@ ngx_http_penstock_oauth_introspect(ngx_http_request_t *r,
         *error = ask->error;
 
     } else {
-        *token = ngx_http_penstock_oauth_cached(r, key, &rc);
         *error = PS_JWT_OK;
 
-        if (rc == NGX_ERROR) {
+        if (ngx_http_penstock_oauth_known(r, key, now, token) != NGX_OK) {
             return NGX_ERROR;
-        }
-
-        if (rc == NGX_OK && now >= (*token)->until) {
-            *token = NULL;
         }
 
         ngx_http_penstock_count(*token ? omcf->hits : omcf->misses, 1);
@@ -129,12 +128,7 @@ ngx_http_penstock_oauth_introspect(ngx_http_request_t *r,
     }
 
     if (*token) {
-        rules = olcf->introspect->rules;
-        rules.leeway = (double) olcf->leeway;
-        rules.proofs = (olcf->mtls ? PS_TOKEN_X5T : 0)
-                       | (olcf->dpop ? PS_TOKEN_JKT : 0);
-
-        *error = ps_token_check(*token, &rules, now);
+        *error = ngx_http_penstock_oauth_allowed(olcf, *token, now);
         return NGX_OK;
     }
 
@@ -147,6 +141,26 @@ ngx_http_penstock_oauth_introspect(ngx_http_request_t *r,
 
     if (rc == NGX_DECLINED) {
         return NGX_OK;
+    }
+
+    if (rc == NGX_OK) {
+
+        /* another's call may have ended after we looked */
+
+        if (ngx_http_penstock_oauth_known(r, key, now, token) != NGX_OK) {
+            ngx_http_penstock_oauth_call_end(omcf, key,
+                                             NGX_HTTP_PENSTOCK_OAUTH_FAILED,
+                                             0);
+            return NGX_ERROR;
+        }
+
+        if (*token) {
+            ngx_http_penstock_oauth_call_end(omcf, key,
+                                             NGX_HTTP_PENSTOCK_OAUTH_ASKED,
+                                             0);
+            *error = ngx_http_penstock_oauth_allowed(olcf, *token, now);
+            return NGX_OK;
+        }
     }
 
     cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_penstock_oauth_ask_t));
@@ -182,6 +196,39 @@ ngx_http_penstock_oauth_introspect(ngx_http_request_t *r,
     }
 
     return NGX_AGAIN;
+}
+
+
+/* what was said of it and still counts; *token NULL: nothing */
+
+static ngx_int_t
+ngx_http_penstock_oauth_known(ngx_http_request_t *r, u_char *key, double now,
+    const ps_token_t **token)
+{
+    ngx_int_t  rc;
+
+    *token = ngx_http_penstock_oauth_cached(r, key, &rc);
+
+    if (rc == NGX_OK && now >= (*token)->until) {
+        *token = NULL;
+    }
+
+    return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
+}
+
+
+static ps_jwt_error_e
+ngx_http_penstock_oauth_allowed(ngx_http_penstock_oauth_loc_conf_t *olcf,
+    const ps_token_t *token, double now)
+{
+    ps_token_rules_t  rules;
+
+    rules = olcf->introspect->rules;
+    rules.leeway = (double) olcf->leeway;
+    rules.proofs = (olcf->mtls ? PS_TOKEN_X5T : 0)
+                   | (olcf->dpop ? PS_TOKEN_JKT : 0);
+
+    return ps_token_check(token, &rules, now);
 }
 
 

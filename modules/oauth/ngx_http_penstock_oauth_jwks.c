@@ -199,6 +199,14 @@ ngx_http_penstock_oauth_jwks_ended(ngx_http_penstock_oauth_source_t *source)
 }
 
 
+ngx_uint_t
+ngx_http_penstock_oauth_live_changed(ngx_http_penstock_oauth_live_t *live)
+{
+    return ngx_http_penstock_oauth_jwks(live->source)->generation
+           != live->generation;
+}
+
+
 ngx_int_t
 ngx_http_penstock_oauth_live_update(ngx_http_penstock_oauth_live_t *live)
 {
@@ -212,11 +220,11 @@ ngx_http_penstock_oauth_live_update(ngx_http_penstock_oauth_live_t *live)
     ngx_atomic_uint_t                generation;
     ngx_http_penstock_oauth_jwks_t  *jwks;
 
-    jwks = ngx_http_penstock_oauth_jwks(live->source);
-
-    if (jwks->generation == live->generation) {
+    if (!ngx_http_penstock_oauth_live_changed(live)) {
         return NGX_OK;
     }
+
+    jwks = ngx_http_penstock_oauth_jwks(live->source);
 
     copy = ngx_alloc(NGX_HTTP_PENSTOCK_OAUTH_JWKS_MAX, ngx_cycle->log);
     if (copy == NULL) {
