@@ -79,6 +79,20 @@ my %wrong = (
         ['location', 'auth_jwt_key_request /keys?a=b;', 'internal location'],
         ['location', 'auth_jwt_key_request /$host;', 'internal location'],
     ],
+    oauth_protected_resource => [
+        ['location', 'oauth_protected_resource http://a;',
+         'name it as its clients do'],
+        ['location', 'oauth_protected_resource https://;',
+         'name it as its clients do'],
+        ['location', 'oauth_protected_resource https://a?b;',
+         'name it as its clients do'],
+        ['location', 'oauth_protected_resource https://a scopes=b;',
+         'authorization_server=ISSUER'],
+        ['location', 'oauth_protected_resource https://a name=;',
+         'authorization_server=ISSUER'],
+        ['location', 'oauth_protected_resource https://a; '
+         . 'oauth_protected_resource https://b;', 'duplicate'],
+    ],
     auth_introspect => [
         ['location', 'auth_introspect here;', 'introspection endpoint'],
         ['location', 'auth_introspect /i?a;', 'introspection endpoint'],

@@ -55,6 +55,8 @@ typedef struct {
                                      /* ngx_http_penstock_oauth_source_t * */
     ngx_array_t                          live;
                                        /* ngx_http_penstock_oauth_live_t * */
+    ngx_array_t                          resources;
+                                   /* ngx_http_penstock_oauth_resource_t * */
 
     ngx_int_t                            results[
                                             NGX_HTTP_PENSTOCK_OAUTH_RESULTS];
@@ -137,6 +139,22 @@ typedef struct {
 } ngx_http_penstock_oauth_require_t;
 
 
+/* RFC 9728: what this resource tells of itself, and where */
+
+typedef struct {
+    ngx_str_t                            id;
+    ngx_array_t                          servers;   /* ngx_str_t */
+    ngx_array_t                          scopes;    /* ngx_str_t */
+    ngx_str_t                            name;
+    ngx_str_t                            documentation;
+    ngx_str_t                            url;       /* of the document */
+    ngx_str_t                            path;      /* of that */
+
+    ngx_http_core_srv_conf_t            *server;
+    ngx_str_t                            document;
+} ngx_http_penstock_oauth_resource_t;
+
+
 /* where to ask about tokens that can't be read */
 
 typedef struct {
@@ -162,6 +180,7 @@ typedef struct {
     ngx_uint_t                           bound;     /* by auth_jwt_issuer */
     ngx_http_penstock_oauth_trust_t     *trust;
     ngx_http_penstock_oauth_introspect_t *introspect;
+    ngx_http_penstock_oauth_resource_t  *resource;
 
     time_t                               key_cache;
     time_t                               key_refetch;
@@ -395,6 +414,21 @@ ngx_atomic_t *ngx_http_penstock_oauth_calls_ended(void *omcf);
 
 char *ngx_http_penstock_oauth_audience(ngx_conf_t *cf, ngx_str_t *list,
     ps_token_rules_t *rules);
+
+
+/* _resource.c: protected resource metadata */
+
+char *ngx_http_penstock_oauth_resource_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+
+/* makes the document of a level, if its server has none for that resource */
+
+ngx_int_t ngx_http_penstock_oauth_resource_merge(ngx_conf_t *cf,
+    ngx_http_penstock_oauth_loc_conf_t *olcf);
+
+/* answers a request for a document, or NGX_DECLINED */
+
+ngx_int_t ngx_http_penstock_oauth_resource(ngx_http_request_t *r);
 
 
 /* _bound.c: sender-constrained tokens */

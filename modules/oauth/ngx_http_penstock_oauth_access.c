@@ -61,6 +61,14 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
+    /* the document that tells where to get a token needs none */
+
+    rc = ngx_http_penstock_oauth_resource(r);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
     olcf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_oauth_module);
 
     if (!olcf->enabled) {
@@ -579,7 +587,9 @@ ngx_http_penstock_oauth_challenge(ngx_http_request_t *r,
                              + sizeof(", error_description=\"\"") - 1
                              + ngx_strlen(verdict->description)
                              + sizeof(", scope=\"\"") - 1 + olcf->scope.len
-                             + sizeof(", DPoP algs=\"" PS_DPOP_ALGS "\"") - 1);
+                             + sizeof(", DPoP algs=\"" PS_DPOP_ALGS "\"") - 1
+                             + sizeof(", resource_metadata=\"\"") - 1
+                             + (olcf->resource ? olcf->resource->url.len : 0));
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -599,6 +609,11 @@ ngx_http_penstock_oauth_challenge(ngx_http_request_t *r,
         && olcf->scope.len)
     {
         p = ngx_sprintf(p, ", scope=\"%V\"", &olcf->scope);
+    }
+
+    if (olcf->resource) {
+        p = ngx_sprintf(p, ", resource_metadata=\"%V\"",
+                        &olcf->resource->url);
     }
 
     if (olcf->dpop) {

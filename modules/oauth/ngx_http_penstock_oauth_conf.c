@@ -29,6 +29,9 @@ ngx_http_penstock_oauth_create_main_conf(ngx_conf_t *cf)
            != NGX_OK
         || ngx_array_init(&omcf->live, cf->pool, 2,
                           sizeof(ngx_http_penstock_oauth_live_t *))
+           != NGX_OK
+        || ngx_array_init(&omcf->resources, cf->pool, 2,
+                          sizeof(ngx_http_penstock_oauth_resource_t *))
            != NGX_OK)
     {
         return NULL;
@@ -178,6 +181,7 @@ ngx_http_penstock_oauth_create_loc_conf(ngx_conf_t *cf)
     olcf->token = NGX_CONF_UNSET;
     olcf->issuers = NGX_CONF_UNSET_PTR;
     olcf->introspect = NGX_CONF_UNSET_PTR;
+    olcf->resource = NGX_CONF_UNSET_PTR;
     olcf->key_cache = NGX_CONF_UNSET;
     olcf->mtls = NGX_CONF_UNSET_UINT;
     olcf->dpop = NGX_CONF_UNSET_UINT;
@@ -217,6 +221,7 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
 
     ngx_conf_merge_ptr_value(conf->issuers, NULL, NULL);
     ngx_conf_merge_ptr_value(conf->introspect, prev->introspect, NULL);
+    ngx_conf_merge_ptr_value(conf->resource, prev->resource, NULL);
 
     if (conf->key_cache == NGX_CONF_UNSET) {
         conf->key_cache = prev->key_cache;
@@ -244,6 +249,12 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
     }
 
     ngx_conf_merge_uint_value(conf->dpop, NGX_CONF_UNSET_UINT, 0);
+
+    if (conf->resource
+        && ngx_http_penstock_oauth_resource_merge(cf, conf) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
     ngx_conf_merge_ptr_value(conf->require, prev->require, NULL);
 
     if (conf->scopes == NGX_CONF_UNSET_PTR) {
