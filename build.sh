@@ -151,7 +151,10 @@ case $command in
             esac
         done
         case ${1:-test} in
-            test|all) install_test_nginx ;;
+            test|all)
+                install_test_nginx
+                install_oidc_provider
+                ;;
         esac
         say "all packages are there"
         ;;

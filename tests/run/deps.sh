@@ -146,6 +146,34 @@ apt_install() {
 }
 
 
+# install_oidc_provider: the OAuth server of the live tests, from the npm
+# registry, as its lock file says and under the build folder.  Any Node.js that
+# is there will do; else Debian's is installed.
+install_oidc_provider() {
+    local dir=$build/oidc from=$root/tests/live/oidc
+
+    if cmp -s "$from/package-lock.json" "$dir/installed.json"; then
+        return
+    fi
+
+    command -v node > /dev/null && command -v npm > /dev/null \
+        || need nodejs npm
+
+    say "fetching oidc-provider (unpacked under build/)"
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    cp "$from/package.json" "$from/package-lock.json" "$dir"
+
+    (cd "$dir" && npm ci --no-audit --no-fund --ignore-scripts) \
+        > "$build/npm.log" 2>&1 \
+        || { tail -5 "$build/npm.log" >&2
+             die "npm could not fetch oidc-provider (all it said:" \
+                 "$build/npm.log). See that the npm registry can be reached."; }
+
+    cp "$from/package-lock.json" "$dir/installed.json"
+}
+
+
 # install_test_nginx: Debian 12 has all that Test::Nginx needs, but not
 # Test::Nginx itself.  The package of a newer suite is pure Perl; it is
 # unpacked under the build folder, with apt state of its own, and nothing of

@@ -53,7 +53,12 @@ run_tests() {
     done
 
     need $packages_test
-    [ -n "${PENSTOCK_NO_DEPS:-}" ] || install_test_nginx
+
+    if [ -z "${PENSTOCK_NO_DEPS:-}" ]; then
+        install_test_nginx
+        [ -z "$(pick "$root/tests/live/test_oidc.py")" ] \
+            || install_oidc_provider
+    fi
 
     export PENSTOCK_BUILD=$build PENSTOCK_ROOT=$root
     export PERL5LIB=$root/t/lib:$build/test-nginx/usr/share/perl5
