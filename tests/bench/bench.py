@@ -134,8 +134,13 @@ class Bench(Servers):
         self.haproxy(origin)
         self.penstock_text = configs.penstock(origin, self.redis_port,
                                               self.path("keys.json"))
-        if set(self.names) & {"hit", "new_token", "redis_hit", "miss"}:
+        if set(self.names) & {"hit", "forged", "redis_hit", "miss"}:
             self.nginx("warm", self.penstock_text)
+        if "open" in self.names:
+            self.nginx("open", configs.penstock_open(self.penstock_text))
+        with open(self.new_tokens) as file:
+            self.forged_tokens = self.file("forged", (
+                self.forge(token) for token in file.read().split()))
         self.round = 0
 
     @property
@@ -165,6 +170,19 @@ class Bench(Servers):
 
     def hit(self):
         return self.measure("warm", self.time, self.one, self.one_token)
+
+    @staticmethod
+    def forge(token):
+        """Another signature of the same length."""
+        head, body, signature = token.split(".")
+        return ".".join((head, body, signature[::-1][2:] + "AA"))
+
+    def open(self):
+        return self.measure("open", self.time, self.one, self.one_token)
+
+    def forged(self):
+        return self.measure("warm", self.options.tokens, self.one,
+                            self.forged_tokens)
 
     def new_token(self):
         """A gateway that was just started has not seen these tokens; others
@@ -223,7 +241,9 @@ class Bench(Servers):
         ("stock", "nginx: proxy_cache hit, limit_req, $request_id"),
         ("haproxy_hit", "HAProxy: jwt_verify, stick table, cache hit"),
         ("hit", "Penstock: hit, everything on"),
+        ("open", "Penstock: the same, no look at the token"),
         ("new_token", "Penstock: the same, token never seen"),
+        ("forged", "Penstock: forged token, refused"),
         ("redis_hit", "Penstock: the same, answer from Redis"),
         ("miss", "Penstock: miss"),
         ("plain", "nginx: proxy_pass"),
@@ -234,7 +254,8 @@ class Bench(Servers):
         rows = [row for row in self.ROWS if row[0] in self.names]
         got = {name: [] for name, _ in rows}
         # what is compared closest stands side by side in time too
-        order = sorted(got, key=lambda name: name not in ("bare", "hit"))
+        order = sorted(got, key=lambda name: name not in ("bare", "hit",
+                                                          "open"))
         for n in range(self.options.rounds):
             for name in order:
                 got[name].append(getattr(self, name)())
@@ -279,6 +300,20 @@ class Bench(Servers):
                                            got["hit"]))
             say("A token not seen before costs a hit, the signature check "
                 f"and {rest:.1f} us (target 10).")
+        if {"open", "hit"} <= got.keys():
+            more = statistics.median(
+                hit["cost"] - none["cost"]
+                for hit, none in zip(got["hit"], got["open"]))
+            say(f"A token seen before costs {more:.1f} us more than no look "
+                "at it (target 2).")
+        if {"forged", "verify", "hit"} <= got.keys():
+            more = statistics.median(
+                bad["cost"] - hit["cost"] - check["cost"]
+                for bad, hit, check in zip(got["forged"], got["hit"],
+                                           got["verify"]))
+            say("A forged token costs a signature check and "
+                f"{abs(more):.1f} us {'more' if more > 0 else 'less'} than a "
+                "hit.")
         if {"miss", "plain"} <= got.keys():
             say(f"A miss costs {ratio('miss', 'plain'):.2f} x plain "
                 "proxy_pass.")

@@ -175,6 +175,45 @@ class Test(penstock.TestCase):
         self.assertEqual(gw.get('/t', headers=a).status, 200)
         self.assertEqual(self.checks(gw), 1)
 
+    def test_many_tokens_through_a_small_zone(self):
+        """100,000 tokens that each are valid: the least recently used go,
+        nobody is refused, and what is held now serves without a check."""
+        gw = self.server()
+        gw.write('secret', '5ec12e7' * 16)
+        gw.write('keys.json', tool('jwks', 'set', '--key', gw.path('secret'),
+                                   '--kid', 's'))
+        gw.reload()
+        tokens = tool('mint', '--key', gw.path('secret'), '--alg', 'HS256',
+                      '--kid', 's', '--sub', 'bob', '--count', '100000')
+        gw.write('tokens', tokens + '\n')
+        gw.write('targets', '/t\n')
+
+        pound = os.path.join(TOOLS, 'pound')
+        subprocess.run(['gcc', '-O2', '-o', pound, os.path.join(
+            penstock.ROOT, 'tests/bench/pound.c')], check=True)
+        env = {k: v for k, v in os.environ.items() if k != 'LD_PRELOAD'}
+        said = json.loads(subprocess.run(
+            [pound, str(gw.port), '16', '100000', gw.path('targets'),
+             gw.path('tokens')], check=True, env=env,
+            stdout=subprocess.PIPE).stdout)
+        self.assertEqual((said['requests'], said['ok']), (100000, 100000))
+        self.assertEqual(self.checks(gw), 100000)
+
+        def metric(name):
+            return int(re.search(
+                r'^penstock_oauth_cache_%s (\d+)' % name,
+                gw.get('/status?format=prometheus').text, re.M).group(1))
+
+        held, evicted = metric('entries'), metric('evictions_total')
+        self.assertGreater(evicted, 0)
+        self.assertEqual(held + evicted, 100000)
+
+        tokens = tokens.split()
+        for token, more in (tokens[-1], 0), (tokens[0], 1), (tokens[0], 1):
+            self.assertEqual(gw.get('/t', headers={
+                'Authorization': 'Bearer ' + token}).status, 200)
+            self.assertEqual(self.checks(gw), 100000 + more)
+
     def test_no_keys_outside_of_locations(self):
         gw = self.server()
         a = self.token(gw, 'a')
