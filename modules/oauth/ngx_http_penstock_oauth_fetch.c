@@ -129,11 +129,20 @@ ngx_http_penstock_oauth_fetch_wait(ngx_http_request_t *r,
             return ngx_http_penstock_park(r, left, 1);
         }
 
-        fetch->leads = 1;
         ngx_http_penstock_wait_leave(&fetch->waiter);
 
-        if (ngx_http_penstock_oauth_fetch_ask(fetch) == NGX_OK) {
-            return ngx_http_penstock_park(r, left, 0);
+        if (ngx_http_penstock_oauth_jwks_ended(fetch->source) != fetch->ended)
+        {
+            /* it has just ended: what it brought is not to be asked again */
+
+            ngx_http_penstock_oauth_jwks_failed(fetch->source);
+
+        } else {
+            fetch->leads = 1;
+
+            if (ngx_http_penstock_oauth_fetch_ask(fetch) == NGX_OK) {
+                return ngx_http_penstock_park(r, left, 0);
+            }
         }
     }
 

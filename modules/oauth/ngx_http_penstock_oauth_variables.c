@@ -10,6 +10,9 @@
 
 static const ps_token_t *ngx_http_penstock_oauth_accepted(
     ngx_http_request_t *r);
+static ngx_uint_t ngx_http_penstock_oauth_alike(
+    ngx_http_penstock_oauth_loc_conf_t *a,
+    ngx_http_penstock_oauth_loc_conf_t *b);
 static ngx_int_t ngx_http_penstock_oauth_field(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, int kind, u_char *name, size_t len);
 static ngx_int_t ngx_http_penstock_oauth_claim_variable(
@@ -142,14 +145,36 @@ ngx_http_penstock_oauth_accepted(ngx_http_request_t *r)
     olcf = ngx_http_get_module_loc_conf(r->main,
                                         ngx_http_penstock_oauth_module);
 
-    if (olcf->enabled
-        && (olcf->issuers != state->conf->issuers
-            || olcf->token != state->conf->token))
-    {
+    if (olcf->enabled && !ngx_http_penstock_oauth_alike(olcf, state->conf)) {
         return NULL;
     }
 
     return state->token;
+}
+
+
+static ngx_uint_t
+ngx_http_penstock_oauth_alike(ngx_http_penstock_oauth_loc_conf_t *a,
+    ngx_http_penstock_oauth_loc_conf_t *b)
+{
+    ngx_http_penstock_oauth_introspect_t  *i, *j;
+
+    if (a->issuers != b->issuers || a->token != b->token || a->mtls != b->mtls
+        || a->dpop != b->dpop)
+    {
+        return 0;
+    }
+
+    i = a->introspect;
+    j = b->introspect;
+
+    /* locations have copies, of which these tell where they come from */
+
+    return i == j
+           || (i && j && i->rules.iss.data == j->rules.iss.data
+               && i->rules.audience == j->rules.audience
+               && ngx_memcmp(i->salt, j->salt, NGX_HTTP_PENSTOCK_KEY_LEN)
+                  == 0);
 }
 
 
