@@ -149,23 +149,23 @@ redis main { server 127.0.0.1; mode standalone; mode standalone; }
 
 
 
-=== TEST 15: nor is TLS
+=== TEST 15: TLS without the CAs to trust
 --- http_config
 redis main { server 127.0.0.1; tls on; }
 --- config
 --- must_die
 --- error_log
-"tls" in redis "main": TLS is not supported yet
+"tls on" in redis "main" needs a "tls_trusted_certificate", the file of the CAs that may vouch for the server in
 
 
 
-=== TEST 16: nor its files
+=== TEST 16: the files of TLS without TLS
 --- http_config
 redis main { server 127.0.0.1; tls_trusted_certificate ca.pem; }
 --- config
 --- must_die
 --- error_log
-"tls_trusted_certificate" in redis "main": TLS is not supported yet
+"tls_trusted_certificate" in redis "main" needs "tls on"
 
 
 
@@ -344,3 +344,101 @@ GET /t
 --- error_code: 204
 --- no_error_log
 [error]
+
+
+
+=== TEST 33: TLS is on or off
+--- http_config
+redis main { server 127.0.0.1; tls yes; }
+--- config
+--- must_die
+--- error_log
+invalid tls "yes" in redis "main", use "on" or "off"
+
+
+
+=== TEST 34: tls twice
+--- http_config
+redis main { server 127.0.0.1; tls off; tls on; }
+--- config
+--- must_die
+--- error_log
+"tls" directive is duplicate in redis "main"
+
+
+
+=== TEST 35: two names
+--- http_config
+redis main { server 127.0.0.1; tls on; tls_name a; tls_name b; }
+--- config
+--- must_die
+--- error_log
+"tls_name" directive is duplicate in redis "main"
+
+
+
+=== TEST 36: verification can't be left out
+--- http_config
+redis main { server 127.0.0.1; tls on; tls_verify off; }
+--- config
+--- must_die
+--- error_log
+unknown directive "tls_verify" in redis "main", use tls, tls_trusted_certificate, tls_name, tls_certificate or tls_certificate_key
+
+
+
+=== TEST 37: a certificate without its key
+--- http_config
+redis main {
+    server 127.0.0.1;
+    tls on;
+    tls_trusted_certificate ca.pem;
+    tls_certificate client.pem;
+}
+--- config
+--- must_die
+--- error_log
+redis "main" needs both "tls_certificate" and "tls_certificate_key", or none
+
+
+
+=== TEST 38: CAs that are not there
+--- http_config
+redis main {
+    server 127.0.0.1;
+    tls on;
+    tls_trusted_certificate no-such-ca.pem;
+}
+--- config
+--- must_die
+--- error_log
+no-such-ca.pem
+TLS of redis "main" can't be set up, check its "tls_..." files in
+
+
+
+=== TEST 39: CAs that are none
+--- http_config
+redis main {
+    server 127.0.0.1;
+    tls on;
+    tls_trusted_certificate nginx.conf;
+}
+--- config
+--- must_die
+--- error_log
+TLS of redis "main" can't be set up, check its "tls_..." files in
+
+
+
+=== TEST 40: a unix socket has no name to check
+--- http_config
+redis main {
+    server unix:/nowhere/redis.sock;
+    tls on;
+    tls_trusted_certificate nginx.conf;
+}
+--- config
+--- must_die
+--- error_log
+server "unix:/nowhere/redis.sock" of redis "main" has no name to check by TLS, add "tls_name"

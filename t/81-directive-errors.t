@@ -329,7 +329,8 @@ my %wrong = (
          . 'example "server 127.0.0.1:6379"'],
         ['http', "redis m {\n!    sever 127.0.0.1;\n}", 'unknown directive '
          . '"sever" in redis "m", use server, mode, user, password_file, '
-         . 'database, timeout, max_pending or max_reply'],
+         . 'database, timeout, max_pending, max_reply, tls or '
+         . 'tls_...'],
         ['http', "redis m {\n!    server;\n}", 'invalid number of arguments '
          . 'in "server" directive of redis "m", give it one'],
         ['http', "redis m {\n!    server \"\";\n}", 'in server "" of redis '
@@ -342,6 +343,8 @@ my %wrong = (
          . 'redis "m", use "standalone"'],
         ['http', "redis m {\n!    database one;\n}", 'invalid database "one" '
          . 'in redis "m", give a number between 0 and 1000000'],
+        ['http', "redis m {\n!    tls maybe;\n}", 'invalid tls "maybe" in '
+         . 'redis "m", use "on" or "off"'],
         ['http', "redis m {\n!    timeout;\n}", 'needs connect=TIME or '
          . 'command=TIME'],
         ['http', "redis m {\n    server 127.0.0.1\n!}", 'unexpected "}"'],

@@ -53,27 +53,18 @@ ngx_http_penstock_redis_directive(ngx_conf_t *cf, ngx_command_t *dummy,
         return ngx_http_penstock_redis_mode(cf, redis);
     }
 
-    if (ngx_strcmp(value[0].data, "tls") == 0
-        && n == 2 && ngx_strcmp(value[1].data, "off") == 0)
-    {
-        return NGX_CONF_OK;
-    }
-
-    if (ngx_strcmp(value[0].data, "tls") == 0
-        || ngx_strncmp(value[0].data, "tls_", 4) == 0)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V\" in redis \"%V\": TLS is not supported yet",
-                           &value[0], &redis->name);
-        return NGX_CONF_ERROR;
-    }
-
     if (n != 2) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid number of arguments in \"%V\" directive "
                            "of redis \"%V\", give it one", &value[0],
                            &redis->name);
         return NGX_CONF_ERROR;
+    }
+
+    if (ngx_strcmp(value[0].data, "tls") == 0
+        || ngx_strncmp(value[0].data, "tls_", 4) == 0)
+    {
+        return ngx_http_penstock_redis_tls_directive(cf, redis);
     }
 
     if (ngx_strcmp(value[0].data, "include") == 0) {
@@ -131,7 +122,7 @@ ngx_http_penstock_redis_directive(ngx_conf_t *cf, ngx_command_t *dummy,
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "unknown directive \"%V\" in redis \"%V\", use "
                        "server, mode, user, password_file, database, "
-                       "timeout, max_pending or max_reply",
+                       "timeout, max_pending, max_reply, tls or tls_...",
                        &value[0], &redis->name);
     return NGX_CONF_ERROR;
 
@@ -457,6 +448,10 @@ ngx_http_penstock_redis_defaults(ngx_conf_t *cf,
     ngx_conf_init_value(redis->max_pending, 4096);
     ngx_conf_init_value(redis->max_reply, 8 * 1024 * 1024);
 
+    if (ngx_http_penstock_redis_tls_defaults(cf, redis) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     if (ngx_http_penstock_redis_metrics(cf, redis) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
@@ -475,7 +470,8 @@ ngx_http_penstock_redis_metrics(ngx_conf_t *cf,
         { "refused", offsetof(ngx_http_penstock_redis_metrics_t, refused) },
         { "down", offsetof(ngx_http_penstock_redis_metrics_t, down) },
         { "lost", offsetof(ngx_http_penstock_redis_metrics_t, lost) },
-        { "protocol", offsetof(ngx_http_penstock_redis_metrics_t, protocol) }
+        { "protocol", offsetof(ngx_http_penstock_redis_metrics_t, protocol) },
+        { "tls", offsetof(ngx_http_penstock_redis_metrics_t, tls) }
     };
 
     for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
@@ -495,6 +491,16 @@ ngx_http_penstock_redis_metrics(ngx_conf_t *cf,
                                         "penstock_redis_calls_total",
                                         "Redis commands taken to be sent",
                                         NULL, &redis->metrics.calls)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_penstock_redis_counter(cf, redis,
+                                        "penstock_redis_tls_resumed_total",
+                                        "TLS handshakes that resumed a "
+                                        "session", NULL,
+                                        &redis->metrics.resumed)
         != NGX_OK)
     {
         return NGX_ERROR;

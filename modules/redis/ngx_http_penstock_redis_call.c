@@ -94,6 +94,7 @@ ngx_http_penstock_redis_ready(ngx_http_penstock_redis_node_t *node)
 
     case NGX_HTTP_PENSTOCK_REDIS_RESOLVING:
     case NGX_HTTP_PENSTOCK_REDIS_CONNECTING:
+    case NGX_HTTP_PENSTOCK_REDIS_TLS:
     case NGX_HTTP_PENSTOCK_REDIS_HANDSHAKE:
         if (node->fails && !ngx_exiting) {
             return 0;

@@ -201,7 +201,6 @@ ngx_http_penstock_redis_connect_addr(ngx_http_penstock_redis_node_t *node)
 static void
 ngx_http_penstock_redis_connected(ngx_http_penstock_redis_node_t *node)
 {
-    ps_resp_caps_t     caps;
     ngx_connection_t  *c;
 
     c = node->connection;
@@ -212,6 +211,23 @@ ngx_http_penstock_redis_connected(ngx_http_penstock_redis_node_t *node)
         ngx_http_penstock_redis_close(node, 1);
         return;
     }
+
+    if (node->redis->ssl) {
+        ngx_http_penstock_redis_tls_start(node);
+        return;
+    }
+
+    ngx_http_penstock_redis_greet(node);
+}
+
+
+void
+ngx_http_penstock_redis_greet(ngx_http_penstock_redis_node_t *node)
+{
+    ps_resp_caps_t     caps;
+    ngx_connection_t  *c;
+
+    c = node->connection;
 
     if (node->in == NULL) {
         node->in = ngx_alloc(NGX_HTTP_PENSTOCK_REDIS_IN
@@ -297,6 +313,8 @@ ngx_http_penstock_redis_connect_handler(ngx_event_t *ev)
         ngx_http_penstock_redis_fail(node, NGX_ETIMEDOUT,
                            node->state == NGX_HTTP_PENSTOCK_REDIS_HANDSHAKE
                            ? "no reply to the handshake"
+                           : node->state == NGX_HTTP_PENSTOCK_REDIS_TLS
+                           ? "no TLS handshake in time"
                            : "not connected in time");
         return;
     }
@@ -327,7 +345,9 @@ void
 ngx_http_penstock_redis_close(ngx_http_penstock_redis_node_t *node,
     ngx_uint_t failed)
 {
+    ngx_pool_t                     *pool;
     ngx_queue_t                     calls, *q;
+    ngx_connection_t               *c;
     ngx_resolver_ctx_t             *ctx;
     ngx_http_penstock_redis_cmd_t  *cmd;
 
@@ -350,8 +370,20 @@ ngx_http_penstock_redis_close(ngx_http_penstock_redis_node_t *node,
     }
 
     if (node->connection) {
-        ngx_close_connection(node->connection);
+        c = node->connection;
         node->connection = NULL;
+
+        pool = c->pool;
+
+        if (c->ssl) {
+            ngx_http_penstock_redis_tls_close(c, failed);
+        }
+
+        ngx_close_connection(c);
+
+        if (pool) {
+            ngx_destroy_pool(pool);
+        }
     }
 
     if (node->reader) {

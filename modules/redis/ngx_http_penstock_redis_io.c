@@ -48,6 +48,16 @@ ngx_http_penstock_redis_read_handler(ngx_event_t *rev)
         }
 
         if (n == NGX_ERROR) {
+
+            if (c->ssl && node->state == NGX_HTTP_PENSTOCK_REDIS_HANDSHAKE) {
+
+                /* in TLS 1.3 it judges ours after the handshake */
+
+                ngx_http_penstock_redis_tls_fail(node, "it refused TLS, does "
+                                      "it take our \"tls_certificate\"?");
+                return;
+            }
+
             ngx_http_penstock_redis_close(node, 1);
             return;
         }

@@ -121,6 +121,7 @@ ngx_http_penstock_redis_ref(ngx_conf_t *cf, ngx_str_t *name)
     redis->command_timeout = NGX_CONF_UNSET_MSEC;
     redis->max_pending = NGX_CONF_UNSET;
     redis->max_reply = NGX_CONF_UNSET;
+    redis->tls = NGX_CONF_UNSET;
 
     if (cf->conf_file) {
         redis->file = cf->conf_file->file.name.data;
@@ -264,6 +265,7 @@ ngx_http_penstock_redis_exit_process(ngx_cycle_t *cycle)
 
             node[n].gone = 1;
             ngx_http_penstock_redis_close(&node[n], 0);
+            ngx_http_penstock_redis_tls_forget(&node[n]);
 
             ngx_free(node[n].in);
             node[n].in = NULL;

@@ -32,6 +32,7 @@ typedef enum {
     NGX_HTTP_PENSTOCK_REDIS_CLOSED = 0,  /* the next call connects */
     NGX_HTTP_PENSTOCK_REDIS_RESOLVING,
     NGX_HTTP_PENSTOCK_REDIS_CONNECTING,
+    NGX_HTTP_PENSTOCK_REDIS_TLS,
     NGX_HTTP_PENSTOCK_REDIS_HANDSHAKE,
     NGX_HTTP_PENSTOCK_REDIS_UP,
     NGX_HTTP_PENSTOCK_REDIS_BACKOFF
@@ -77,6 +78,8 @@ typedef struct {
     ngx_int_t                            down;
     ngx_int_t                            lost;
     ngx_int_t                            protocol;
+    ngx_int_t                            tls;
+    ngx_int_t                            resumed;
     ngx_int_t                            connects;
 } ngx_http_penstock_redis_metrics_t;
 
@@ -95,6 +98,13 @@ struct ngx_http_penstock_redis_s {
     ngx_msec_t                           command_timeout;
     ngx_int_t                            max_pending;
     ssize_t                              max_reply;
+
+    ngx_flag_t                           tls;
+    ngx_str_t                            tls_trusted_certificate;
+    ngx_str_t                            tls_certificate;
+    ngx_str_t                            tls_certificate_key;
+    ngx_str_t                            tls_name;
+    ngx_ssl_t                           *ssl;     /* NULL: tls off */
 
     ngx_resolver_t                      *resolver;
     ngx_http_penstock_redis_metrics_t    metrics;
@@ -122,6 +132,7 @@ struct ngx_http_penstock_redis_node_s {
     in_port_t                            port;
     ngx_addr_t                          *addrs;   /* none: by the resolver */
     ngx_uint_t                           naddrs;
+    ngx_str_t                            tls_name; /* ends with a zero */
 
     /* a worker's */
 
@@ -129,6 +140,7 @@ struct ngx_http_penstock_redis_node_s {
     ngx_log_t                            log;
     ngx_peer_connection_t                peer;
     ngx_sockaddr_t                       sockaddr;
+    ngx_ssl_session_t                   *session; /* the last one; owned */
     ngx_str_t                            peer_name;
     u_char                               peer_text[NGX_SOCKADDR_STRLEN];
     ngx_uint_t                           next;    /* address to try */
@@ -157,6 +169,7 @@ struct ngx_http_penstock_redis_node_s {
     ngx_msec_t                           up_since;
     ngx_msec_t                           last_sign; /* of the server */
 
+    unsigned                             tls_ip:1; /* tls_name is one */
     unsigned                             paused:1;
     unsigned                             drain:1; /* close when all is read */
     unsigned                             gone:1;  /* the worker ends */
@@ -230,6 +243,10 @@ void ngx_http_penstock_redis_node_init(ngx_http_penstock_redis_node_t *node);
 
 void ngx_http_penstock_redis_connect(ngx_http_penstock_redis_node_t *node);
 
+/* the connection can carry commands: sends the handshake's */
+
+void ngx_http_penstock_redis_greet(ngx_http_penstock_redis_node_t *node);
+
 /* an event of a connection in the state CONNECTING */
 
 void ngx_http_penstock_redis_connect_done(
@@ -253,6 +270,38 @@ void ngx_http_penstock_redis_fail(ngx_http_penstock_redis_node_t *node,
 
 void ngx_http_penstock_redis_pause(ngx_http_penstock_redis_node_t *node,
     const char *reason);
+
+
+/* TLS: ngx_http_penstock_redis_tls.c */
+
+/* "tls" and the directives "tls_..." of a block, each with one argument */
+
+char *ngx_http_penstock_redis_tls_directive(ngx_conf_t *cf,
+    ngx_http_penstock_redis_t *redis);
+
+/* the end of a block: reads the files, sets redis->ssl */
+
+char *ngx_http_penstock_redis_tls_defaults(ngx_conf_t *cf,
+    ngx_http_penstock_redis_t *redis);
+
+/* on a new connection: greets when the server's certificate was found to be
+   right, else the connection is closed, which is a failure */
+
+void ngx_http_penstock_redis_tls_start(ngx_http_penstock_redis_node_t *node);
+
+/* counts, logs the reason if not NULL, forgets the session, closes */
+
+void ngx_http_penstock_redis_tls_fail(ngx_http_penstock_redis_node_t *node,
+    const char *reason);
+
+/* frees the kept session, if any */
+
+void ngx_http_penstock_redis_tls_forget(ngx_http_penstock_redis_node_t *node);
+
+/* before a connection with c->ssl is closed; frees c->ssl; never waits */
+
+void ngx_http_penstock_redis_tls_close(ngx_connection_t *c,
+    ngx_uint_t failed);
 
 
 /* reading and writing: ngx_http_penstock_redis_io.c */
