@@ -215,6 +215,7 @@ typedef struct {
     unsigned                              looked:1;    /* it answered */
     unsigned                              relooked:1;
     unsigned                              stored:1;
+    unsigned                              revalidated:1;  /* by a 304 */
     unsigned                              collapsed:1;
     unsigned                              late:1;      /* joined the fill after
                                                           an invalidation */
@@ -370,7 +371,33 @@ ngx_int_t ngx_http_penstock_av_serialize(ngx_http_penstock_av_ctx_t *ctx,
     ps_record_t *record, ps_tags_t *tags, ngx_str_t *raw);
 
 
+/*
+ * _validate.c: conditional requests to the upstream.
+ *
+ * conditions: gives the fill the validators of the record that we have.
+ * freshen: NGX_OK: the upstream said 304, and the exchange is now the record
+ * with the fields of that; the record's tags are added to "tags".
+ * NGX_DECLINED: it said something else.
+ */
+
+ngx_int_t ngx_http_penstock_av_conditions(ngx_http_penstock_av_ctx_t *ctx);
+ngx_int_t ngx_http_penstock_av_freshen(ngx_http_penstock_av_ctx_t *ctx,
+    ps_tags_t *tags);
+
+
+/* _unsafe.c: methods that void their URL; the tag that a record has for it */
+
+void ngx_http_penstock_av_unsafe_init(void);
+void ngx_http_penstock_av_key_tag(ngx_pool_t *pool, ngx_str_t *key,
+    ps_tags_t *tags);
+
+
 /* _answer.c */
+
+/* adds the record's field at *p to the answer of r, and moves on */
+
+ngx_int_t ngx_http_penstock_av_header(ngx_http_request_t *r, const char **p);
+
 
 ngx_int_t ngx_http_penstock_av_answer(ngx_http_penstock_av_ctx_t *ctx);
 ngx_int_t ngx_http_penstock_av_answer_exchange(

@@ -7,8 +7,6 @@
 #include "ngx_http_penstock_availability.h"
 
 
-static ngx_int_t ngx_http_penstock_av_header(ngx_http_request_t *r,
-    const char **p);
 static ngx_int_t ngx_http_penstock_av_age(ngx_http_request_t *r, uint64_t age);
 static ngx_int_t ngx_http_penstock_av_cache_status(
     ngx_http_penstock_av_ctx_t *ctx);
@@ -68,6 +66,12 @@ ngx_http_penstock_av_answer(ngx_http_penstock_av_ctx_t *ctx)
 
     r->allow_ranges = 1;
 
+    /* nginx wants both to match (RFC 9110, Section 13.2.2: the first) */
+
+    if (r->headers_in.if_none_match) {
+        r->headers_in.if_modified_since = NULL;
+    }
+
     return ngx_http_penstock_send(r, &out);
 }
 
@@ -117,7 +121,7 @@ ngx_http_penstock_av_answer_failure(ngx_http_penstock_av_ctx_t *ctx)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_penstock_av_header(ngx_http_request_t *r, const char **p)
 {
     u_char           *last;
@@ -262,7 +266,9 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
         p = ngx_sprintf(p, "Penstock; fwd=%s; fwd-status=%ui%s",
                         ctx->status == NGX_HTTP_PENSTOCK_AV_MISS
                         ? "uri-miss" : "stale",
-                        ctx->exchange.status, ctx->stored ? "; stored" : "");
+                        ctx->revalidated ? (ngx_uint_t) NGX_HTTP_NOT_MODIFIED
+                                         : ctx->exchange.status,
+                        ctx->stored ? "; stored" : "");
         break;
 
     case NGX_HTTP_PENSTOCK_AV_ERROR:

@@ -124,6 +124,11 @@ ngx_http_penstock_av_exchange(ngx_http_penstock_av_ctx_t *ctx)
     x->max_size = ctx->conf->max_size;
     x->get = 1;
 
+    if (ngx_http_penstock_av_conditions(ctx) != NGX_OK) {
+        ngx_http_penstock_av_failed(ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return NGX_ERROR;
+    }
+
     if (ngx_http_penstock_exchange_start(x) != NGX_OK) {
         ngx_http_penstock_av_failed(ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return NGX_ERROR;
@@ -153,6 +158,14 @@ ngx_http_penstock_av_exchange_done(ngx_http_penstock_exchange_t *x)
     }
 
     *tags = *ctx->tags;
+
+    ngx_http_penstock_av_key_tag(ctx->request->pool, &ctx->text, tags);
+
+    if (ngx_http_penstock_av_freshen(ctx, tags) == NGX_ERROR) {
+        ngx_http_penstock_av_release(ctx);
+        ngx_http_penstock_wake(ctx->request);
+        return;
+    }
 
     kind = ngx_http_penstock_av_judge(ctx, &record, tags);
 

@@ -116,6 +116,10 @@ ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
         return NGX_ERROR;
     }
 
+    /* what Redis holds has it too */
+
+    ngx_http_penstock_av_key_tag(ctx->request->pool, &ctx->text, ctx->tags);
+
     n = ngx_http_penstock_av_l2_tags(ctx, &keys[2]);
     if (n == 0) {
         return NGX_ERROR;

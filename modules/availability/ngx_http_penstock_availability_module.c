@@ -540,5 +540,7 @@ ngx_http_penstock_av_init(ngx_conf_t *cf)
 
     *h = ngx_http_penstock_av_log_handler;
 
+    ngx_http_penstock_av_unsafe_init();
+
     return NGX_OK;
 }

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_penstock_availability.h"
+#include "ps_age.h"
 #include "ps_cache_control.h"
 
 
@@ -20,6 +21,7 @@ typedef struct {
     time_t               accel;
     unsigned             has_expires:1;
     unsigned             has_accel:1;
+    unsigned             has_age:1;
     unsigned             vary:1;        /* on more than the coding */
     unsigned             set_cookie:1;
     unsigned             coded:1;
@@ -35,6 +37,8 @@ static void ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_head_t *head, ps_tags_t *tags, ngx_table_elt_t *h);
 static void ngx_http_penstock_av_read_vary(ngx_http_penstock_av_head_t *head,
     ngx_str_t *value);
+static void ngx_http_penstock_av_drop_named(ngx_list_t *list,
+    ngx_str_t *names);
 static time_t ngx_http_penstock_av_fresh(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_head_t *head);
 static ngx_uint_t ngx_http_penstock_av_kept(ngx_table_elt_t *h);
@@ -230,8 +234,14 @@ ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
         head->date = ngx_parse_http_time(h->value.data, h->value.len);
 
     } else if (ngx_http_penstock_av_is("Age")) {
-        n = ngx_atoi(h->value.data, h->value.len);
-        head->age = (n == NGX_ERROR) ? head->age : ngx_max(head->age, n);
+
+        /* of two that differ, or don't, neither is known to be ours */
+
+        head->age = head->has_age
+                    ? PS_AGE_MAX
+                    : (time_t) ps_age_parse((char *) h->value.data,
+                                            h->value.len);
+        head->has_age = 1;
 
     } else if (ngx_http_penstock_av_is("X-Accel-Expires")) {
         n = ngx_atoi(h->value.data, h->value.len);
@@ -243,6 +253,11 @@ ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
 
     } else if (ngx_http_penstock_av_is("Vary")) {
         ngx_http_penstock_av_read_vary(head, &h->value);
+
+    } else if (ngx_http_penstock_av_is("Connection")) {
+        ngx_http_penstock_av_drop_named(
+                         &ctx->exchange.request->headers_out.headers,
+                         &h->value);
 
     } else if (ngx_http_penstock_av_is("Set-Cookie")) {
         head->set_cookie = 1;
@@ -298,6 +313,47 @@ ngx_http_penstock_av_read_vary(ngx_http_penstock_av_head_t *head,
 }
 
 
+/* fields of the upstream's connection (RFC 9110, Section 7.6.1) */
+
+static void
+ngx_http_penstock_av_drop_named(ngx_list_t *list, ngx_str_t *names)
+{
+    u_char           *p, *end, *name;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    p = names->data;
+    end = p + names->len;
+
+    while (p < end) {
+
+        if (*p == ' ' || *p == '\t' || *p == ',') {
+            p++;
+            continue;
+        }
+
+        name = p;
+
+        while (p < end && *p != ' ' && *p != '\t' && *p != ',') {
+            p++;
+        }
+
+        for (part = &list->part; part; part = part->next) {
+            h = part->elts;
+
+            for (i = 0; i < part->nelts; i++) {
+                if (h[i].key.len == (size_t) (p - name)
+                    && ngx_strncasecmp(h[i].key.data, name, p - name) == 0)
+                {
+                    h[i].hash = 0;
+                }
+            }
+        }
+    }
+}
+
+
 /* seconds; X-Accel-Expires first, as in nginx's own caches */
 
 static time_t
@@ -322,6 +378,12 @@ ngx_http_penstock_av_fresh(ngx_http_penstock_av_ctx_t *ctx,
     } else if (head->has_expires) {
         date = head->date > 0 ? head->date : ngx_time();
         fresh = (head->expires == NGX_ERROR) ? 0 : head->expires - date;
+
+    } else if (ctx->revalidated) {
+
+        /* X-Accel-Expires, which is not kept, or the directive's */
+
+        fresh = (time_t) ctx->record.fresh / 1000;
 
     } else if (ctx->conf->valid) {
         valid = ctx->conf->valid->elts;

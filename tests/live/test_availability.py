@@ -76,6 +76,14 @@ class AvailabilityCase(penstock.TestCase):
         answer = self.erp_.request('POST', '/__control', body=said)
         self.assertEqual(answer.status, 200, answer)
 
+    def sell(self, n, sku='D'):
+        """An order that the gateway does not see: the answer is another."""
+
+        answer = self.erp_.request('POST', '/orders', body={
+            'order_id': str(n), 'customer': 'c',
+            'lines': [{'sku': sku, 'location': 'L1', 'quantity': 1}]})
+        self.assertEqual(answer.status, 201, answer)
+
     def stats(self):
         return self.erp_.request('GET', '/__stats').json()
 
@@ -568,7 +576,9 @@ class Trouble(AvailabilityCase):
                          r'detail=if-error$')
         self.assertGreaterEqual(int(answer.headers['Age']), 1)
 
-        self.control(fail=0, truncate=1)
+        self.control(fail=0)
+        self.sell(1, 'A')
+        self.control(truncate=1)
         self.assertEqual(self.read().headers['X-Status'], 'STALE')
 
         self.control(truncate=0, hang=1)
@@ -783,6 +793,7 @@ class HTTP2(AvailabilityCase):
                    READ='availability_cache_stale while_revalidate=60s;')
         h2 = self.connect()
         first = h2.answer(h2.get('/availability?sku=A'))
+        self.sell(1, 'A')
         time.sleep(1.3)
         start = time.monotonic()
         for _ in range(3):
@@ -828,6 +839,7 @@ class HTTP2(AvailabilityCase):
                    workers=1)
         h2 = self.connect()
         first = h2.answer(h2.get('/availability?sku=A'))
+        self.sell(1, 'A')
         time.sleep(1.3)
         self.assertEqual(h2.answer(h2.get('/availability?sku=A')), first)
         h2.close()

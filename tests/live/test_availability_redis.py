@@ -510,7 +510,9 @@ class Stale(RedisCase):
         self.assertEqual({a[1] for a in answers}, {'HIT', 'UPDATING'})
         # nobody waits for the ERP
         self.assertLess(sorted(a[2] for a in answers)[-2], 0.35)
-        self.assertGreater(len({a[3] for a in answers}), 2)
+        # renewed more than once, by a 304 where the numbers are the same
+        renewed = [(a[1], b[1]) for a, b in zip(answers, answers[1:])]
+        self.assertGreaterEqual(renewed.count(('UPDATING', 'HIT')), 2)
         self.assertGreaterEqual(self.reads(), 3)
 
     def test_while_revalidate_and_redis_freezes(self):

@@ -8,6 +8,7 @@ packages_test="$packages_demo libcmocka-dev perl procps prometheus
     libipc-run-perl liblist-moreutils-perl libscalar-list-utils-perl
     libtest-base-perl libtest-longstring-perl libtext-diff-perl liburi-perl
     libwww-perl"
+packages_suite="nodejs npm"
 packages_bench="$packages_demo haproxy wrk"
 packages_fuzz="$packages_build clang libclang-rt-dev"
 
