@@ -60,6 +60,11 @@ ngx_http_penstock_redis_node_init(ngx_http_penstock_redis_node_t *node)
     node->flush.data = node;
     node->flush.log = &node->log;
 
+    node->ttl.handler = ngx_http_penstock_redis_ttl_handler;
+    node->ttl.data = node;
+    node->ttl.log = &node->log;
+    node->ttl.cancelable = 1;
+
     /* workers start at different addresses of a name */
 
     node->next = ngx_random();
@@ -140,6 +145,8 @@ ngx_http_penstock_redis_resolve_handler(ngx_resolver_ctx_t *ctx)
 
     ngx_memcpy(&node->sockaddr, addr->sockaddr, addr->socklen);
     node->peer.socklen = addr->socklen;
+    node->valid = ctx->valid;
+    node->unresolved = 0;
 
     ngx_resolve_name_done(ctx);
 
@@ -365,6 +372,10 @@ ngx_http_penstock_redis_close(ngx_http_penstock_redis_node_t *node,
         ngx_del_timer(&node->timer);
     }
 
+    if (node->ttl.timer_set) {
+        ngx_del_timer(&node->ttl);
+    }
+
     if (node->flush.posted) {
         ngx_delete_posted_event(&node->flush);
     }
@@ -405,6 +416,7 @@ ngx_http_penstock_redis_close(ngx_http_penstock_redis_node_t *node,
 
     node->paused = 0;
     node->drain = 0;
+    node->moved = 0;
 
     if (failed) {
         node->state = NGX_HTTP_PENSTOCK_REDIS_BACKOFF;

@@ -141,6 +141,7 @@ ngx_http_penstock_redis_shaken(ngx_http_penstock_redis_node_t *node,
         ngx_log_error(NGX_LOG_NOTICE, &node->log, 0, "connected again");
     }
 
+    ngx_http_penstock_redis_ttl_start(node);
     ngx_http_penstock_redis_post(node);
 
     return NGX_OK;

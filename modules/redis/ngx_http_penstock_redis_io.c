@@ -95,6 +95,10 @@ ngx_http_penstock_redis_read_handler(ngx_event_t *rev)
         return;
     }
 
+    if (node->moved && ngx_http_penstock_redis_move(node) == NGX_OK) {
+        return;
+    }
+
     if (ngx_handle_read_event(rev, 0) != NGX_OK) {
         ngx_http_penstock_redis_close(node, 1);
         return;
@@ -273,6 +277,13 @@ ngx_http_penstock_redis_fill(ngx_http_penstock_redis_node_t *node)
 
         q = ngx_queue_head(&node->waiting);
         cmd = ngx_queue_data(q, ngx_http_penstock_redis_cmd_t, queue);
+
+        if (node->moved && cmd->copied == 0) {
+
+            /* it goes over the next connection */
+
+            break;
+        }
 
         size = ngx_min(cmd->size - cmd->copied, (size_t) (b->end - b->last));
 

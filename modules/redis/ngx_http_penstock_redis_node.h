@@ -156,6 +156,8 @@ struct ngx_http_penstock_redis_node_s {
     ngx_event_t                          timer;   /* the earliest deadline */
     ngx_event_t                          connect; /* connect= or back-off */
     ngx_event_t                          flush;   /* posted, once a loop */
+    ngx_event_t                          ttl;     /* look the name up again */
+    time_t                               valid;   /* until when it holds */
 
     u_char                              *in;
     ngx_buf_t                            out;
@@ -172,6 +174,9 @@ struct ngx_http_penstock_redis_node_s {
     unsigned                             tls_ip:1; /* tls_name is one */
     unsigned                             paused:1;
     unsigned                             drain:1; /* close when all is read */
+    unsigned                             moved:1; /* the same, but what is
+                                                     unsent goes elsewhere */
+    unsigned                             unresolved:1; /* was logged */
     unsigned                             gone:1;  /* the worker ends */
 };
 
@@ -270,6 +275,23 @@ void ngx_http_penstock_redis_fail(ngx_http_penstock_redis_node_t *node,
 
 void ngx_http_penstock_redis_pause(ngx_http_penstock_redis_node_t *node,
     const char *reason);
+
+
+/* names whose TTL ends: ngx_http_penstock_redis_ttl.c */
+
+/* on a connection that is up; nothing for an address or without resolver */
+
+void ngx_http_penstock_redis_ttl_start(ngx_http_penstock_redis_node_t *node);
+
+void ngx_http_penstock_redis_ttl_handler(ngx_event_t *ev);
+
+/*
+ * Of a node that is "moved": connects anew when nothing of the connection is
+ * awaited any more; unsent commands are kept.  NGX_OK: the old connection is
+ * closed; NGX_AGAIN: not yet.
+ */
+
+ngx_int_t ngx_http_penstock_redis_move(ngx_http_penstock_redis_node_t *node);
 
 
 /* TLS: ngx_http_penstock_redis_tls.c */

@@ -599,6 +599,66 @@ class Test(penstock.TestCase):
         self.until(gw, 'PING')
         self.assertEqual(self.call(gw, 'GET', 'who'), ('ok', None))
 
+    def test_resolver_ttl(self):
+        """A name that leads elsewhere is followed when its TTL is over,
+        though the old server still answers, and no call is lost by it."""
+
+        a = self.redis('--bind', '127.0.0.1')
+        b = penstock.Redis('--bind', '127.0.0.2', port=a.port, start=False)
+        self.addCleanup(b.teardown)
+        b.spawn(['redis-server', '--port', str(b.port), '--bind',
+                 '127.0.0.2', '--save', '', '--dir', b.dir],
+                lambda: 'Ready to accept' in b.read('output.log'))
+
+        dns = Dns('127.0.0.1')
+        self.addCleanup(dns.teardown)
+        gw = self.gate('redis.test:%d' % a.port,
+                       block='timeout connect=5s command=5s;',
+                       http='resolver 127.0.0.1:%d valid=1s ipv6=off;'
+                            % dns.port)
+
+        def who():
+            return self.call(gw, 'CONFIG', 'GET', 'bind')[1][1]
+
+        self.assertEqual(who(), '127.0.0.1')
+
+        # looked up again and again, and it stays where it is
+        queries = dns.queries
+        penstock.wait_for(lambda: dns.queries >= queries + 2)
+        self.assertEqual(self.connects(gw), 1)
+
+        # not found: it stays, too
+        dns.address = None
+        gw.wait_log(r'\[warn\].*"redis\.test" could not be resolved again '
+                    r'.*the connection stays.*, redis "main"')
+        self.assertEqual(who(), '127.0.0.1')
+        self.assertEqual(self.connects(gw), 1)
+
+        # elsewhere, under load
+        dns.address = '127.0.0.2'
+        statuses = []
+
+        def load():
+            end = time.monotonic() + penstock.DEADLINE
+            while time.monotonic() < end:
+                calls = self.ask(gw, 'CONFIG', 'GET', 'bind', n=50,
+                                 again=3)['calls']
+                statuses.extend(call['status'] for call in calls)
+                if all(call['reply'][1] == '127.0.0.2' for call in calls):
+                    return
+            self.fail('the old address is still in use')
+
+        penstock.together([load] * 3)
+        self.assertEqual(set(statuses), {'ok'})
+        gw.wait_log(r'\[notice\].*its name leads to another address, moving '
+                    r'there, redis "main"')
+        self.assertEqual(self.connects(gw), 2)
+
+    def connects(self, gw):
+        text = gw.get('/status?format=prometheus').text
+        return int(text.split('penstock_redis_connects_total{redis="main"} ')
+                   [1].split()[0])
+
     def test_resolver_is_silent(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.bind(('127.0.0.1', 0))
