@@ -364,6 +364,56 @@ class Test(penstock.TestCase):
         self.assertNotIn('secret', gw.log())
         self.assertNotIn('sesame', gw.log())
 
+    def test_password_rotation_under_load(self):
+        """A user with two passwords for a while: the file is changed, nginx
+        reloaded, the old one removed, and no call is lost."""
+
+        redis = self.redis()
+        redis.command('ACL', 'SETUSER', 'gw', 'on', '>old', '~*', '+@all')
+
+        gw = penstock.Gateway(CONF, start=False, HTTP='', workers=2,
+                              module=penstock.PROBE_MODULE,
+                              REDIS='127.0.0.1:%d' % redis.port,
+                              BLOCK='user gw; password_file redis.pass;'
+                                    'timeout connect=5s command=5s;')
+        self.addCleanup(gw.teardown)
+        gw.write('redis.pass', 'old\n')
+        gw.start()
+
+        statuses = []
+        over = threading.Event()
+
+        def load():
+            while not over.is_set():
+                statuses.extend(call['status'] for call in
+                                self.ask(gw, 'INCR', 'n', n=20)['calls'])
+
+        def rotate():
+            try:
+                penstock.wait_for(lambda: len(statuses) > 500)
+                before = gw.workers()
+                redis.command('ACL', 'SETUSER', 'gw', '>new')
+                gw.write('redis.pass', 'new\n')
+                gw.reload()
+                penstock.wait_for(lambda: not set(before)
+                                  & set(gw.workers(old=True)),
+                                  what='the old workers end')
+                redis.command('ACL', 'SETUSER', 'gw', '<old')
+                count = len(statuses)
+                penstock.wait_for(lambda: len(statuses) > count + 500)
+            finally:
+                over.set()
+
+        penstock.together([load, load, rotate])
+
+        self.assertEqual(set(statuses), {'ok'})
+        self.assertEqual(redis.command('GET', 'n'), str(len(statuses)))
+
+        # the new one is what a new connection says
+        redis.command('CLIENT', 'KILL', 'USER', 'gw')
+        self.until(gw, 'PING')
+        self.assertEqual(self.call(gw, 'ACL', 'WHOAMI'), ('ok', 'gw'))
+
     def test_password_is_missing(self):
         redis = self.redis('--requirepass', 'x')
         gw = self.gate(redis)
