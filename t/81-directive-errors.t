@@ -79,6 +79,16 @@ my %wrong = (
         ['location', 'auth_jwt_key_request /keys?a=b;', 'internal location'],
         ['location', 'auth_jwt_key_request /$host;', 'internal location'],
     ],
+    auth_jwt_revocation => [
+        ['location', 'auth_jwt_revocation fail=open;', 'needs "redis=NAME"'],
+        ['location', 'auth_jwt_revocation redis=;', 'fail=closed|open'],
+        ['location', 'auth_jwt_revocation redis=a lifetime=0;',
+         'fail=closed|open'],
+        ['location', 'auth_jwt_revocation redis=a fail=no;',
+         'fail=closed|open'],
+        ['location', 'auth_jwt_revocation redis=a; auth_jwt_revocation off;',
+         'duplicate'],
+    ],
     oauth_protected_resource => [
         ['location', 'oauth_protected_resource http://a;',
          'name it as its clients do'],

@@ -28,6 +28,10 @@
 #define NGX_HTTP_PENSTOCK_OAUTH_REQUIRED  2
 
 
+typedef struct ngx_http_penstock_oauth_revocation_s
+    ngx_http_penstock_oauth_revocation_t;
+
+
 typedef enum {
     NGX_HTTP_PENSTOCK_OAUTH_ACCEPTED = 0,
     NGX_HTTP_PENSTOCK_OAUTH_NO_TOKEN,
@@ -55,6 +59,8 @@ typedef struct {
                                      /* ngx_http_penstock_oauth_source_t * */
     ngx_array_t                          live;
                                        /* ngx_http_penstock_oauth_live_t * */
+    ngx_array_t                          revocations;
+                                 /* ngx_http_penstock_oauth_revocation_t * */
     ngx_array_t                          resources;
                                    /* ngx_http_penstock_oauth_resource_t * */
 
@@ -181,6 +187,8 @@ typedef struct {
     ngx_http_penstock_oauth_trust_t     *trust;
     ngx_http_penstock_oauth_introspect_t *introspect;
     ngx_http_penstock_oauth_resource_t  *resource;
+    ngx_http_penstock_oauth_revocation_t *revocation;
+    ngx_uint_t                           revocation_open;
 
     time_t                               key_cache;
     time_t                               key_refetch;
@@ -247,6 +255,13 @@ typedef struct {
     ngx_http_penstock_oauth_fetch_t     *fetch;     /* parked for it */
     ngx_uint_t                           fetches;
     ngx_http_penstock_oauth_ask_t       *ask;
+
+    ngx_http_penstock_oauth_revocation_t *revocation_of;   /* waits for it */
+    ngx_http_penstock_waiter_t          *revocation;
+    ngx_atomic_uint_t                    revocation_ended; /* at the start */
+    ngx_msec_t                           revocation_deadline;
+    ngx_uint_t                           revocation_waited;
+
     u_char                               proof[NGX_HTTP_PENSTOCK_KEY_LEN];
                                                     /* of DPoP, accepted */
 } ngx_http_penstock_oauth_state_t;
@@ -414,6 +429,23 @@ ngx_atomic_t *ngx_http_penstock_oauth_calls_ended(void *omcf);
 
 char *ngx_http_penstock_oauth_audience(ngx_conf_t *cf, ngx_str_t *list,
     ps_token_rules_t *rules);
+
+
+/* _revocation.c */
+
+char *ngx_http_penstock_oauth_revocation_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+
+/*
+ * NGX_OK: whether state->token is revoked is in "error"; NGX_AGAIN: the
+ * stream is being read; NGX_ERROR.  _wait parks for it, NGX_OK when over.
+ */
+
+ngx_int_t ngx_http_penstock_oauth_revocation(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state, ps_jwt_error_e *error);
+ngx_int_t ngx_http_penstock_oauth_revocation_wait(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_state_t *state);
 
 
 /* _resource.c: protected resource metadata */

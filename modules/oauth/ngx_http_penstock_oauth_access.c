@@ -184,7 +184,13 @@ ngx_http_penstock_oauth_wait(ngx_http_request_t *r,
         }
     }
 
-    return ngx_http_penstock_oauth_introspect_wait(r, state);
+    rc = ngx_http_penstock_oauth_introspect_wait(r, state);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_penstock_oauth_revocation_wait(r, state);
 }
 
 
@@ -264,7 +270,18 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
         }
     }
 
-    if (error == PS_JWT_NO_KEYS || error == PS_JWT_NO_INTROSPECTION) {
+    if (error == PS_JWT_OK && olcf->revocation) {
+        rc = ngx_http_penstock_oauth_revocation(r, olcf, state, &error);
+
+        if (rc != NGX_OK) {
+            state->token = NULL;
+            return rc;
+        }
+    }
+
+    if (error == PS_JWT_NO_KEYS || error == PS_JWT_NO_INTROSPECTION
+        || error == PS_JWT_NO_REVOCATION)
+    {
         verdict->result = NGX_HTTP_PENSTOCK_OAUTH_UNAVAILABLE;
         verdict->status = NGX_HTTP_SERVICE_UNAVAILABLE;
         verdict->error = ps_jwt_error_log(error);

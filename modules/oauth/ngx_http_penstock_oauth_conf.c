@@ -30,6 +30,9 @@ ngx_http_penstock_oauth_create_main_conf(ngx_conf_t *cf)
         || ngx_array_init(&omcf->live, cf->pool, 2,
                           sizeof(ngx_http_penstock_oauth_live_t *))
            != NGX_OK
+        || ngx_array_init(&omcf->revocations, cf->pool, 1,
+                          sizeof(ngx_http_penstock_oauth_revocation_t *))
+           != NGX_OK
         || ngx_array_init(&omcf->resources, cf->pool, 2,
                           sizeof(ngx_http_penstock_oauth_resource_t *))
            != NGX_OK)
@@ -182,6 +185,7 @@ ngx_http_penstock_oauth_create_loc_conf(ngx_conf_t *cf)
     olcf->issuers = NGX_CONF_UNSET_PTR;
     olcf->introspect = NGX_CONF_UNSET_PTR;
     olcf->resource = NGX_CONF_UNSET_PTR;
+    olcf->revocation = NGX_CONF_UNSET_PTR;
     olcf->key_cache = NGX_CONF_UNSET;
     olcf->mtls = NGX_CONF_UNSET_UINT;
     olcf->dpop = NGX_CONF_UNSET_UINT;
@@ -222,6 +226,13 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
     ngx_conf_merge_ptr_value(conf->issuers, NULL, NULL);
     ngx_conf_merge_ptr_value(conf->introspect, prev->introspect, NULL);
     ngx_conf_merge_ptr_value(conf->resource, prev->resource, NULL);
+
+    if (conf->revocation == NGX_CONF_UNSET_PTR) {
+        conf->revocation = prev->revocation;
+        conf->revocation_open = prev->revocation_open;
+    }
+
+    ngx_conf_merge_ptr_value(conf->revocation, NULL, NULL);
 
     if (conf->key_cache == NGX_CONF_UNSET) {
         conf->key_cache = prev->key_cache;

@@ -125,6 +125,13 @@ static ngx_command_t  ngx_http_penstock_oauth_commands[] = {
       0,
       NULL },
 
+    { ngx_string("auth_jwt_revocation"),
+      NGX_HTTP_PENSTOCK_OAUTH_CONF|NGX_CONF_TAKE123,
+      ngx_http_penstock_oauth_revocation_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("oauth_protected_resource"),
       NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
       ngx_http_penstock_oauth_resource_directive,

@@ -53,6 +53,9 @@ static const struct {
       "The access token lacks a required claim" },
     { "the token is bound to a key and possession is not checked",
       "The access token is bound to a key" },
+    { "the token is revoked", "The access token is revoked" },
+    { "revocations could not be read",
+      "The token can't be verified at the moment" },
     { "a value of \"auth_jwt_require\" is empty or 0",
       "The access token lacks a required claim" },
 

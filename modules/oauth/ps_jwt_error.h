@@ -40,6 +40,8 @@ typedef enum {
     PS_JWT_NBF,
     PS_JWT_MISSING,
     PS_JWT_BOUND,
+    PS_JWT_REVOKED,
+    PS_JWT_NO_REVOCATION,
     PS_JWT_REQUIRE,
 
     PS_JWT_MEMORY,
