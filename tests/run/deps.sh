@@ -8,7 +8,6 @@ packages_test="$packages_demo libcmocka-dev perl procps prometheus
     libipc-run-perl liblist-moreutils-perl libscalar-list-utils-perl
     libtest-base-perl libtest-longstring-perl libtext-diff-perl liburi-perl
     libwww-perl"
-packages_suite="nodejs npm"
 packages_bench="$packages_demo haproxy wrk"
 packages_fuzz="$packages_build clang libclang-rt-dev"
 
@@ -147,9 +146,15 @@ apt_install() {
 }
 
 
+# install_node: any Node.js that is there will do; else Debian's is installed
+install_node() {
+    command -v node > /dev/null && command -v npm > /dev/null \
+        || need nodejs npm
+}
+
+
 # install_oidc_provider: the OAuth server of the live tests, from the npm
-# registry, as its lock file says and under the build folder.  Any Node.js that
-# is there will do; else Debian's is installed.
+# registry, as its lock file says and under the build folder
 install_oidc_provider() {
     local dir=$build/oidc from=$root/tests/live/oidc
 
@@ -157,8 +162,7 @@ install_oidc_provider() {
         return
     fi
 
-    command -v node > /dev/null && command -v npm > /dev/null \
-        || need nodejs npm
+    install_node
 
     say "fetching oidc-provider (unpacked under build/)"
     rm -rf "$dir"

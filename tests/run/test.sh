@@ -54,13 +54,12 @@ run_tests() {
 
     need $packages_test
 
-    # for the public HTTP cache test suite; any npm will do
-    command -v npm > /dev/null || need $packages_suite
-
     if [ -z "${PENSTOCK_NO_DEPS:-}" ]; then
         install_test_nginx
         [ -z "$(pick "$root/tests/live/test_oidc.py")" ] \
             || install_oidc_provider
+        [ -z "$(pick "$root/tests/live/test_http_cache_suite.py")" ] \
+            || install_node
     fi
 
     export PENSTOCK_BUILD=$build PENSTOCK_ROOT=$root
