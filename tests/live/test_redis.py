@@ -675,38 +675,49 @@ class Test(penstock.TestCase):
         # looked up again and again, and it stays where it is
         queries = dns.queries
         penstock.wait_for(lambda: dns.queries >= queries + 2)
-        self.assertEqual(self.connects(gw), 1)
+        self.assertEqual(self.metric(gw, 'connects_total'), 1)
 
         # not found: it stays, too
         dns.address = None
         gw.wait_log(r'\[warn\].*"redis\.test" could not be resolved again '
                     r'.*the connection stays.*, redis "main"')
         self.assertEqual(who(), '127.0.0.1')
-        self.assertEqual(self.connects(gw), 1)
+        self.assertEqual(self.metric(gw, 'connects_total'), 1)
 
-        # elsewhere, under load
-        dns.address = '127.0.0.2'
-        statuses = []
+        # elsewhere, with a call on its way, which the old server answers,
+        # and calls made meanwhile, which the new one does
+        moving = r'its name leads to another address, moving there'
+        late = []
 
-        def load():
-            end = time.monotonic() + penstock.DEADLINE
-            while time.monotonic() < end:
-                calls = self.ask(gw, 'CONFIG', 'GET', 'bind', n=50,
-                                 again=3)['calls']
-                statuses.extend(call['status'] for call in calls)
-                if all(call['reply'][1] == '127.0.0.2' for call in calls):
-                    return
-            self.fail('the old address is still in use')
+        def blocked():
+            return self.call(gw, 'BLPOP', 'q', '0', timeout=20000)
 
-        penstock.together([load] * 3)
-        self.assertEqual(set(statuses), {'ok'})
-        gw.wait_log(r'\[notice\].*its name leads to another address, moving '
-                    r'there, redis "main"')
-        self.assertEqual(self.connects(gw), 2)
+        def meanwhile():
+            penstock.wait_for(lambda: b'blocked_clients:1' in
+                              a.command('INFO', 'clients').encode())
+            dns.address = '127.0.0.2'
+            gw.wait_log(moving)
 
-    def connects(self, gw):
+            ask = threading.Thread(target=lambda: late.extend(
+                self.ask(gw, 'CONFIG', 'GET', 'bind', n=20)['calls']),
+                daemon=True)
+            calls = self.metric(gw, 'calls_total')
+            ask.start()
+            penstock.wait_for(
+                lambda: self.metric(gw, 'calls_total') == calls + 20)
+            a.command('RPUSH', 'q', 'x')
+            ask.join(penstock.DEADLINE)
+
+        self.assertEqual(penstock.together([blocked, meanwhile])[0],
+                         ('ok', ['q', 'x']))
+        self.assertEqual([(call['status'], call['reply'][1])
+                          for call in late], [('ok', '127.0.0.2')] * 20)
+        gw.wait_log(r'\[notice\].*' + moving + r', redis "main"')
+        self.assertEqual(self.metric(gw, 'connects_total'), 2)
+
+    def metric(self, gw, name):
         text = gw.get('/status?format=prometheus').text
-        return int(text.split('penstock_redis_connects_total{redis="main"} ')
+        return int(text.split('penstock_redis_%s{redis="main"} ' % name)
                    [1].split()[0])
 
     def test_resolver_is_silent(self):
