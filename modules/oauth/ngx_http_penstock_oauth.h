@@ -267,12 +267,31 @@ typedef struct {
 } ngx_http_penstock_oauth_state_t;
 
 
+typedef struct {
+    ngx_http_penstock_oauth_result_e   result;
+    ngx_uint_t                         status;
+    const char                        *error;        /* for the log */
+    const char                        *description;  /* for the client */
+    ngx_uint_t                         dpop;         /* the scheme */
+} ngx_http_penstock_oauth_verdict_t;
+
+
 extern ngx_module_t  ngx_http_penstock_oauth_module;
 
 
 /* the ACCESS handler */
 
 ngx_int_t ngx_http_penstock_oauth_handler(ngx_http_request_t *r);
+
+/*
+ * _challenge.c: the challenge and the problem of a verdict; returns what the
+ * handler returns.
+ */
+
+ngx_int_t ngx_http_penstock_oauth_refuse(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state,
+    ngx_http_penstock_oauth_verdict_t *verdict);
 
 /* _conf.c */
 
@@ -425,8 +444,10 @@ ngx_int_t ngx_http_penstock_oauth_introspect_init(ngx_conf_t *cf,
     ngx_http_penstock_oauth_main_conf_t *omcf);
 ngx_atomic_t *ngx_http_penstock_oauth_calls_ended(void *omcf);
 
-/* a list with commas between, as in audience= */
+/* _lists.c: lists with commas between */
 
+char *ngx_http_penstock_oauth_algorithms(ngx_conf_t *cf, ngx_str_t *list,
+    unsigned *algorithms);
 char *ngx_http_penstock_oauth_audience(ngx_conf_t *cf, ngx_str_t *list,
     ps_token_rules_t *rules);
 
