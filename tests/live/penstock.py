@@ -433,6 +433,51 @@ class Gateway(Server):
 
         return pids
 
+    def connected(self, sport=None, dport=None):
+        """pids of the workers with a connection from or to a port."""
+
+        inodes = set()
+
+        with open('/proc/net/tcp') as f:
+            for line in f.readlines()[1:]:
+                part = line.split()
+                ports = [int(part[n].split(':')[1], 16) for n in (1, 2)]
+                if part[3] == '01' and (sport in (None, ports[0])
+                                        and dport in (None, ports[1])):
+                    inodes.add('socket:[%s]' % part[9])
+
+        def holds(pid):
+            for fd in os.listdir('/proc/%d/fd' % pid):
+                try:
+                    if os.readlink('/proc/%d/fd/%s' % (pid, fd)) in inodes:
+                        return True
+                except OSError:
+                    continue
+
+        return {pid for pid in self.workers() if holds(pid)}
+
+    def crowd(self, call, least=12):
+        """Runs call() in threads, at least so many and until each worker
+        has a client's connection: the kernel may give all of them to one.
+        call() must not end before.  Returns the threads."""
+
+        threads = []
+
+        def one():
+            threads.append(threading.Thread(target=call, daemon=True))
+            threads[-1].start()
+
+        for _ in range(least):
+            one()
+
+        def everywhere():
+            if self.connected(sport=self.port) == set(self.workers()):
+                return True
+            one()
+
+        wait_for(everywhere, what='a client at each worker', step=0.1)
+        return threads
+
     def reload(self, http=None, wait=True, **names):
         """SIGHUP, with a new configuration if one is given.  With "wait"
         returns when new workers serve and no old one accepts any more; the

@@ -274,7 +274,7 @@ class Workers(AvailabilityCase):
             time.sleep(0.2)
 
             # of the two, the one that has a connection to the origin
-            victim = self.connected(origin.port)
+            victim, = self.gw.connected(dport=origin.port)
             start = time.monotonic()
             os.kill(victim, signal.SIGKILL)
             for thread in threads:
@@ -287,24 +287,6 @@ class Workers(AvailabilityCase):
             penstock.wait_for(lambda: len(self.gw.workers()) == 2
                               and victim not in self.gw.workers())
             self.assertEqual(self.read(sku).status, 200)
-
-    def connected(self, port):
-        for pid in self.gw.workers():
-            inodes = set()
-            for fd in os.listdir('/proc/%d/fd' % pid):
-                try:
-                    link = os.readlink('/proc/%d/fd/%s' % (pid, fd))
-                except OSError:
-                    continue
-                if link.startswith('socket:['):
-                    inodes.add(link[8:-1])
-            with open('/proc/net/tcp') as f:
-                for line in f.readlines()[1:]:
-                    part = line.split()
-                    if part[9] in inodes and part[3] == '01' \
-                       and int(part[2].split(':')[1], 16) == port:
-                        return pid
-        self.fail('no worker is connected to %d' % port)
 
     def test_reload_in_a_fill_loses_nobody(self):
         self.start(self.erp('--latency', '800ms'))
