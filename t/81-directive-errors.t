@@ -114,14 +114,17 @@ my %wrong = (
         ['location', 'auth_introspect /i; auth_introspect /j;', 'duplicate'],
     ],
     auth_dpop => [
-        ['location', 'auth_dpop maybe;', 'use "on", "required" or "off"'],
+        ['location', 'auth_dpop maybe;', 'use "on" or "required"'],
+        ['location', 'auth_dpop off window=5s;', 'or "off"'],
         ['location', 'auth_dpop on window=0;', 'of at most an hour'],
         ['location', 'auth_dpop on nonce;', '"uri=https://api.example"'],
+        ['location', 'auth_dpop on nonce=2d;', 'of at most a day'],
         ['location', 'auth_dpop on uri=;', '"uri=https://api.example"'],
         ['location', 'auth_dpop on; auth_dpop off;', 'duplicate'],
     ],
     auth_dpop_zone => [
         ['http', 'auth_dpop_zone a:1m; auth_dpop_zone b:1m;', 'duplicate'],
+        ['http', 'auth_dpop_zone a:1m fail=no;', 'fail=closed|open'],
     ],
     auth_mtls_bound => [
         ['location', 'auth_mtls_bound yes;', 'invalid value "yes"'],

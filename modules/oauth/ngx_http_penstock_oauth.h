@@ -9,7 +9,9 @@
 
 #include "ngx_http_penstock.h"
 #include "ngx_http_penstock_exchange.h"
+#include "ngx_http_penstock_redis.h"
 
+#include "ps_dpop.h"
 #include "ps_jwk.h"
 #include "ps_token.h"
 
@@ -38,15 +40,27 @@ typedef enum {
     NGX_HTTP_PENSTOCK_OAUTH_INVALID_REQUEST,
     NGX_HTTP_PENSTOCK_OAUTH_INVALID_TOKEN,
     NGX_HTTP_PENSTOCK_OAUTH_INVALID_PROOF,
+    NGX_HTTP_PENSTOCK_OAUTH_USE_NONCE,
     NGX_HTTP_PENSTOCK_OAUTH_INSUFFICIENT_SCOPE,
     NGX_HTTP_PENSTOCK_OAUTH_UNAVAILABLE,
     NGX_HTTP_PENSTOCK_OAUTH_RESULTS
 } ngx_http_penstock_oauth_result_e;
 
 
+/* DPoP proofs that were seen: auth_dpop_zone */
+
 typedef struct {
     ngx_shm_zone_t                      *zone;
-    ngx_shm_zone_t                      *proofs;    /* of DPoP, seen */
+    ngx_http_penstock_redis_t           *redis;     /* NULL: this host's */
+    ngx_uint_t                           open;      /* without Redis */
+    ngx_str_t                            nonce_key; /* empty: the zone's */
+    ngx_int_t                            unknown;   /* counter */
+} ngx_http_penstock_oauth_proofs_t;
+
+
+typedef struct {
+    ngx_shm_zone_t                      *zone;
+    ngx_http_penstock_oauth_proofs_t     proofs;
     ngx_uint_t                           dpop;      /* any "auth_dpop" on */
     ngx_shm_zone_t                      *calls;     /* introspections */
     ngx_shm_zone_t                      *calls_end; /* counts their ends */
@@ -197,6 +211,7 @@ typedef struct {
     ngx_uint_t                           mtls;
     ngx_uint_t                           dpop;
     time_t                               dpop_window;
+    time_t                               dpop_nonce; /* 0: not asked for */
     ngx_http_complex_value_t            *dpop_uri;
 
     time_t                               leeway;
@@ -240,6 +255,19 @@ typedef struct {
 } ngx_http_penstock_oauth_ask_t;
 
 
+/* a DPoP proof that Redis is asked about */
+
+typedef struct {
+    ngx_http_request_t                  *request;
+    ngx_http_penstock_oauth_loc_conf_t  *conf;
+    ngx_table_elt_t                     *proof;
+    ngx_http_penstock_redis_call_t       call;
+    u_char                               id[NGX_HTTP_PENSTOCK_KEY_LEN];
+    ngx_int_t                            result;    /* NGX_BUSY: none */
+    unsigned                             done:1;
+} ngx_http_penstock_oauth_mark_t;
+
+
 /*
  * What is known of the request's token.  An internal redirect judges again,
  * and until then claims are seen only where the same issuers and keys, and
@@ -264,6 +292,8 @@ typedef struct {
 
     u_char                               proof[NGX_HTTP_PENSTOCK_KEY_LEN];
                                                     /* of DPoP, accepted */
+    ngx_http_penstock_oauth_mark_t      *mark;
+    ngx_table_elt_t                     *nonce;     /* DPoP-Nonce */
 } ngx_http_penstock_oauth_state_t;
 
 
@@ -488,14 +518,33 @@ ngx_int_t ngx_http_penstock_oauth_resource(ngx_http_request_t *r);
 
 /*
  * Whether the sender of "text", which is state->token, proved what it is bound
- * to; "dpop": it was sent by that scheme.  NGX_OK; NGX_DECLINED and why, "proof" if it is
- * the proof's fault; NGX_ERROR.
+ * to; verdict->dpop: it was sent by that scheme.  NGX_OK; NGX_DECLINED with a
+ * verdict; NGX_AGAIN: Redis is asked; NGX_ERROR.
  */
 
 ngx_int_t ngx_http_penstock_oauth_possession(ngx_http_request_t *r,
     ngx_http_penstock_oauth_loc_conf_t *olcf,
-    ngx_http_penstock_oauth_state_t *state, ngx_str_t *text, ngx_uint_t dpop,
-    ngx_uint_t *proof, const char **wrong);
+    ngx_http_penstock_oauth_state_t *state, ngx_str_t *text,
+    ngx_http_penstock_oauth_verdict_t *verdict);
+
+/* _dpop.c: the same for a token that is bound to that key's thumbprint */
+
+ngx_int_t ngx_http_penstock_oauth_dpop(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_http_penstock_oauth_state_t *state, ngx_str_t *token,
+    ps_token_text_t *jkt, ngx_http_penstock_oauth_verdict_t *verdict);
+
+/* parks for Redis: NGX_AGAIN, or NGX_OK when it is over */
+
+ngx_int_t ngx_http_penstock_oauth_dpop_wait(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_state_t *state);
+
+/* _dpop_conf.c */
+
+char *ngx_http_penstock_oauth_dpop_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+char *ngx_http_penstock_oauth_dpop_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 
 /*

@@ -171,7 +171,13 @@ ngx_http_penstock_oauth_wait(ngx_http_request_t *r,
         return rc;
     }
 
-    return ngx_http_penstock_oauth_revocation_wait(r, state);
+    rc = ngx_http_penstock_oauth_revocation_wait(r, state);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_penstock_oauth_dpop_wait(r, state);
 }
 
 
@@ -213,7 +219,7 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
 {
     ngx_int_t       rc;
     ngx_str_t       text;
-    ngx_uint_t      status, issuer, proof;
+    ngx_uint_t      status, issuer;
     ps_jwt_error_e  error;
 
     rc = ngx_http_penstock_oauth_token(r, olcf, &text, verdict);
@@ -288,21 +294,15 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
         || olcf->dpop == NGX_HTTP_PENSTOCK_OAUTH_REQUIRED)
     {
         rc = ngx_http_penstock_oauth_possession(r, olcf, state, &text,
-                                                verdict->dpop, &proof,
-                                                &verdict->error);
-        if (rc == NGX_ERROR) {
-            return NGX_ERROR;
-        }
+                                                verdict);
 
         if (rc == NGX_DECLINED) {
-            verdict->result = proof ? NGX_HTTP_PENSTOCK_OAUTH_INVALID_PROOF
-                                    : NGX_HTTP_PENSTOCK_OAUTH_INVALID_TOKEN;
-            verdict->status = NGX_HTTP_UNAUTHORIZED;
-            verdict->description = proof
-                              ? "The DPoP proof is not valid"
-                              : "Possession of the access token's key is not "
-                                "proved";
             return NGX_OK;
+        }
+
+        if (rc != NGX_OK) {
+            state->token = NULL;
+            return rc;
         }
     }
 

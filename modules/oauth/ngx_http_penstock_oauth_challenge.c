@@ -109,6 +109,10 @@ ngx_http_penstock_oauth_challenge(ngx_http_request_t *r,
         error = "invalid_dpop_proof";
         break;
 
+    case NGX_HTTP_PENSTOCK_OAUTH_USE_NONCE:
+        error = "use_dpop_nonce";
+        break;
+
     default:
         error = NULL;
     }

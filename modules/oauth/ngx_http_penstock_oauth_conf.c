@@ -66,13 +66,13 @@ ngx_http_penstock_oauth_init_main_conf(ngx_conf_t *cf, void *conf)
         }
     }
 
-    if (omcf->dpop && omcf->proofs == NULL) {
-        omcf->proofs = ngx_http_penstock_dict_add(cf, &proofs,
+    if (omcf->dpop && omcf->proofs.zone == NULL) {
+        omcf->proofs.zone = ngx_http_penstock_dict_add(cf, &proofs,
                                              8 * 1024 * 1024,
                                              &ngx_http_penstock_oauth_module,
                                              NGX_HTTP_PENSTOCK_OAUTH_LAYOUT,
                                              omcf);
-        if (omcf->proofs == NULL) {
+        if (omcf->proofs.zone == NULL) {
             return NGX_CONF_ERROR;
         }
     }
@@ -100,6 +100,7 @@ ngx_http_penstock_oauth_metrics(ngx_conf_t *cf,
         ngx_string("result=\"invalid_request\""),
         ngx_string("result=\"invalid_token\""),
         ngx_string("result=\"invalid_proof\""),
+        ngx_string("result=\"use_dpop_nonce\""),
         ngx_string("result=\"insufficient_scope\""),
         ngx_string("result=\"unavailable\"")
     };
@@ -151,14 +152,26 @@ ngx_http_penstock_oauth_metrics(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
-    if (omcf->proofs
+    if (omcf->proofs.zone
         && ngx_http_penstock_gauge(cf, "penstock_oauth_proof_evictions_total",
                                "DPoP proofs forgotten for want of room since "
                                "start.", NULL,
-                               ngx_http_penstock_dict_evictions, omcf->proofs)
+                               ngx_http_penstock_dict_evictions,
+                               omcf->proofs.zone)
            != NGX_OK)
     {
         return NGX_ERROR;
+    }
+
+    if (omcf->proofs.redis) {
+        omcf->proofs.unknown = ngx_http_penstock_counter(cf,
+                               "penstock_oauth_proof_store_errors_total",
+                               "DPoP proofs that Redis did not tell about.",
+                               NULL);
+
+        if (omcf->proofs.unknown == NGX_ERROR) {
+            return NGX_ERROR;
+        }
     }
 
     rc = ngx_http_penstock_gauge(cf, "penstock_oauth_cache_evictions_total",
@@ -256,6 +269,7 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
     if (conf->dpop == NGX_CONF_UNSET_UINT) {
         conf->dpop = prev->dpop;
         conf->dpop_window = prev->dpop_window;
+        conf->dpop_nonce = prev->dpop_nonce;
         conf->dpop_uri = prev->dpop_uri;
     }
 

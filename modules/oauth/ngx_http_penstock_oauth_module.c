@@ -19,8 +19,6 @@ static char *ngx_http_penstock_oauth_type(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_penstock_oauth_require(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
-static char *ngx_http_penstock_oauth_dpop_directive(ngx_conf_t *cf,
-    ngx_command_t *cmd, void *conf);
 static char *ngx_http_penstock_oauth_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -147,17 +145,17 @@ static ngx_command_t  ngx_http_penstock_oauth_commands[] = {
       &ngx_http_penstock_oauth_bound },
 
     { ngx_string("auth_dpop"),
-      NGX_HTTP_PENSTOCK_OAUTH_CONF|NGX_CONF_TAKE123,
+      NGX_HTTP_PENSTOCK_OAUTH_CONF|NGX_CONF_1MORE,
       ngx_http_penstock_oauth_dpop_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
 
     { ngx_string("auth_dpop_zone"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_http_penstock_oauth_zone,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_penstock_oauth_dpop_zone,
       NGX_HTTP_MAIN_CONF_OFFSET,
-      offsetof(ngx_http_penstock_oauth_main_conf_t, proofs),
+      0,
       NULL },
 
     { ngx_string("auth_jwt_zone"),
@@ -439,92 +437,6 @@ ngx_http_penstock_oauth_require(ngx_conf_t *cf, ngx_command_t *cmd,
             return NGX_CONF_ERROR;
         }
     }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_penstock_oauth_dpop_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
-{
-    ngx_http_penstock_oauth_loc_conf_t *olcf = conf;
-
-    ngx_str_t                            *value, s;
-    ngx_uint_t                            i;
-    ngx_http_compile_complex_value_t      ccv;
-    ngx_http_penstock_oauth_main_conf_t  *omcf;
-
-    if (olcf->dpop != NGX_CONF_UNSET_UINT) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "off") == 0) {
-        olcf->dpop = 0;
-
-    } else if (ngx_strcmp(value[1].data, "on") == 0) {
-        olcf->dpop = 1;
-
-    } else if (ngx_strcmp(value[1].data, "required") == 0) {
-        olcf->dpop = NGX_HTTP_PENSTOCK_OAUTH_REQUIRED;
-
-    } else {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid value \"%V\", use \"on\", "
-                           "\"required\" or \"off\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    olcf->dpop_window = 60;
-
-    for (i = 2; i < cf->args->nelts; i++) {
-
-        if (ngx_strncmp(value[i].data, "window=", 7) == 0) {
-            s.data = value[i].data + 7;
-            s.len = value[i].len - 7;
-
-            olcf->dpop_window = ngx_parse_time(&s, 1);
-
-            if (olcf->dpop_window > 0 && olcf->dpop_window <= 3600) {
-                continue;
-            }
-        }
-
-        if (ngx_strncmp(value[i].data, "uri=", 4) == 0 && value[i].len > 4) {
-            s.data = value[i].data + 4;
-            s.len = value[i].len - 4;
-
-            olcf->dpop_uri = ngx_palloc(cf->pool,
-                                        sizeof(ngx_http_complex_value_t));
-            if (olcf->dpop_uri == NULL) {
-                return NGX_CONF_ERROR;
-            }
-
-            ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-            ccv.cf = cf;
-            ccv.value = &s;
-            ccv.complex_value = olcf->dpop_uri;
-
-            if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-                return NGX_CONF_ERROR;
-            }
-
-            continue;
-        }
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\", use \"window=TIME\" of "
-                           "at most an hour, or \"uri=ORIGIN\" such as "
-                           "\"uri=https://api.example\"", &value[i]);
-        return NGX_CONF_ERROR;
-    }
-
-    omcf = ngx_http_conf_get_module_main_conf(cf,
-                                              ngx_http_penstock_oauth_module);
-    omcf->dpop |= (olcf->dpop != 0);
 
     return NGX_CONF_OK;
 }

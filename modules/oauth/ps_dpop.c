@@ -141,7 +141,7 @@ ps_dpop_payload(json_t *payload, const ps_dpop_request_t *request,
     ps_dpop_proof_t *proof)
 {
     double            iat;
-    json_t           *jti, *htu, *date;
+    json_t           *jti, *htu, *date, *nonce;
     ps_token_text_t   text;
     unsigned char     digest[32], ath[PS_DPOP_HASH];
     unsigned char     id[PS_DPOP_HASH + PS_DPOP_JTI_MAX];
@@ -208,6 +208,14 @@ ps_dpop_payload(json_t *payload, const ps_dpop_request_t *request,
     }
 
     proof->until = iat + request->window;
+    proof->nonce_len = 0;
+
+    nonce = json_object_get(payload, "nonce");
+
+    if (json_is_string(nonce) && json_string_length(nonce) == PS_NONCE_LEN) {
+        memcpy(proof->nonce, json_string_value(nonce), PS_NONCE_LEN);
+        proof->nonce_len = PS_NONCE_LEN;
+    }
 
     return NULL;
 }

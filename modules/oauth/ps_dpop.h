@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 
+#include "ps_nonce.h"
 #include "ps_token.h"
 
 
@@ -34,6 +35,8 @@ typedef struct {
 typedef struct {
     unsigned char     id[32];       /* of key and "jti": once in its time */
     double            until;        /* seconds: when its time is over */
+    size_t            nonce_len;    /* 0: none, or not one of ours */
+    unsigned char     nonce[PS_NONCE_LEN];
 } ps_dpop_proof_t;
 
 
