@@ -88,6 +88,7 @@ typedef struct {
     ngx_int_t                            active;
     ngx_int_t                            inactive;
     ngx_int_t                            ask_errors;
+    ngx_int_t                            shared;
 } ngx_http_penstock_oauth_main_conf_t;
 
 
@@ -185,6 +186,9 @@ typedef struct {
     ps_token_rules_t                     rules;
     u_char                               salt[NGX_HTTP_PENSTOCK_KEY_LEN];
                                                     /* of server and URI */
+    ngx_http_penstock_redis_t           *redis;     /* NULL: this host's */
+    u_char                               shared[NGX_HTTP_PENSTOCK_KEY_LEN];
+                                                    /* salt in Redis */
 } ngx_http_penstock_oauth_introspect_t;
 
 
@@ -247,9 +251,12 @@ typedef struct {
     ngx_http_penstock_waiter_t           waiter;
     ngx_msec_t                           deadline;
     u_char                               key[NGX_HTTP_PENSTOCK_KEY_LEN];
+    ngx_str_t                            text;      /* the token */
+    ngx_http_penstock_redis_call_t       call;
     const ps_token_t                    *token;     /* when answered */
     ps_jwt_error_e                       error;
     unsigned                             leads:1;
+    unsigned                             read:1;    /* Redis' answer came */
     unsigned                             answered:1;
     unsigned                             over:1;    /* the other's */
 } ngx_http_penstock_oauth_ask_t;

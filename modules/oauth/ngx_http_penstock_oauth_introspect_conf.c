@@ -96,6 +96,14 @@ ngx_http_penstock_oauth_introspect_directive(ngx_conf_t *cf,
             in->rules.iss.data = s.data;
             in->rules.iss.len = s.len;
 
+        } else if (ngx_strncmp(value[i].data, "redis=", 6) == 0
+                   && in->redis == NULL)
+        {
+            in->redis = ngx_http_penstock_redis_ref(cf, &s);
+            if (in->redis == NULL) {
+                return NGX_CONF_ERROR;
+            }
+
         } else if (ngx_strncmp(value[i].data, "audience=", 9) == 0
                    && in->rules.naudience == 0)
         {
@@ -122,7 +130,8 @@ invalid:
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "invalid or repeated parameter \"%V\", after the URI "
                        "may follow cache=TIME negative=TIME timeout=TIME "
-                       "issuer=ISS audience=NAME,...", &value[i]);
+                       "issuer=ISS audience=NAME,... redis=NAME",
+                       &value[i]);
     return NGX_CONF_ERROR;
 }
 
@@ -163,7 +172,15 @@ ngx_http_penstock_oauth_introspect_merge(ngx_conf_t *cf,
                                cscf->line, &cscf->server_name) - p;
     parts[1] = in->uri;
 
-    return ngx_http_penstock_sha256(parts, 2, in->salt);
+    if (ngx_http_penstock_sha256(parts, 2, in->salt) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    /* of other hosts the file and line may be others */
+
+    parts[0].len = ngx_sprintf(p, "introspect:%V:", &cscf->server_name) - p;
+
+    return ngx_http_penstock_sha256(parts, 2, in->shared);
 }
 
 
@@ -225,15 +242,17 @@ ngx_http_penstock_oauth_introspect_metrics(ngx_conf_t *cf,
     ngx_http_penstock_oauth_main_conf_t *omcf)
 {
     ngx_uint_t   i;
-    ngx_int_t   *id[] = { &omcf->active, &omcf->inactive, &omcf->ask_errors };
+    ngx_int_t   *id[] = { &omcf->active, &omcf->inactive, &omcf->ask_errors,
+                          &omcf->shared };
 
     static ngx_str_t  results[] = {
         ngx_string("result=\"active\""),
         ngx_string("result=\"inactive\""),
-        ngx_string("result=\"error\"")
+        ngx_string("result=\"error\""),
+        ngx_string("result=\"shared\"")
     };
 
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < 4; i++) {
         *id[i] = ngx_http_penstock_counter(cf,
                                "penstock_oauth_introspections_total",
                                "Tokens asked about at their server.",

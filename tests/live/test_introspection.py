@@ -4,6 +4,7 @@ while; one question for each token at a time, and no answer is no access."""
 import os
 import re
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -14,6 +15,8 @@ import penstock
 from test_oauth import tool
 
 CONF = '''
+    %%BLOCK%%
+
     server {
         listen 127.0.0.1:%%PORT%%;
 
@@ -84,9 +87,19 @@ class Test(penstock.TestCase):
         with open(os.path.join(directory, 'keys.json'), 'w') as file:
             file.write(tool('jwks', 'set', '--key',
                             os.path.join(directory, 'a'), '--kid', 'a'))
-        self.gw = self.gateway(CONF, directory=directory, PARAMS=params,
-                               AS=self.origin_.port, **kw)
+        self.directory, self.params = directory, params
+        self.gw = self.host(**kw)
         return self.gw
+
+    def host(self, redis=None, **kw):
+        directory = tempfile.mkdtemp(prefix='penstock-')
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        shutil.copy(os.path.join(self.directory, 'keys.json'), directory)
+        return self.gateway(
+            CONF, directory=directory, PARAMS=self.params,
+            AS=self.origin_.port, BLOCK=redis and 'redis main { server '
+            '127.0.0.1:%d; timeout connect=1s command=500ms; }' % redis.port
+            or '', **kw)
 
     def answer(self, h):
         if h.path == '/echo':
@@ -334,12 +347,122 @@ class Test(penstock.TestCase):
         self.assertLessEqual(set(results), {200, None})
         self.assertIn(200, results)
 
+    # -- several hosts ---------------------------------------------------------
+
+    def test_hosts_share_answers(self):
+        store = self.redis()
+        self.start('redis=main', redis=store)
+        other = self.host(redis=store)
+        self.tokens['opaque-secret'] = self.active()
+        self.assertEqual(self.get('opaque-secret').status, 200)
+        penstock.wait_for(lambda: store.command('DBSIZE') == 1,
+                          what='the answer in Redis')
+        self.gw = other
+        answer = self.get('opaque-secret')
+        self.assertEqual((answer.status, answer.headers['X-Sub']),
+                         (200, 'bob'))
+        self.assertEqual(len(self.questions()), 1)
+        self.assertIn('{result="shared"} 1\n',
+                      other.get('/status?format=prometheus').text)
+
+        # nothing of the token, and not for longer than it counts
+        key, = store.command('KEYS', '*')
+        self.assertRegex(key, '^penstock:token:[0-9a-f]{64}$')
+        self.assertNotIn('secret', store.command('GET', key))
+        self.assertLessEqual(store.command('PTTL', key), 60000)
+
+        # what is judged is judged by each location
+        self.assertEqual(self.get('opaque-secret', '/strict').status, 401)
+
+    def test_shared_answers_end_as_the_first_would(self):
+        store = self.redis()
+        self.start('cache=2s redis=main', redis=store)
+        self.tokens['t'] = self.active()
+        self.assertEqual(self.get('t').status, 200)
+        self.tokens['t'] = {'active': False}
+        penstock.wait_for(lambda: store.command('DBSIZE') == 1)
+        self.gw = self.host(redis=store)
+        begin = time.monotonic()
+        self.assertEqual(self.get('t').status, 200)
+        penstock.wait_for(lambda: self.get('t').status == 401,
+                          what='a revoked token')
+        self.assertEqual(len(self.questions()), 2)
+        self.assertLess(time.monotonic() - begin, penstock.DEADLINE)
+
+    def test_inactive_tokens_are_not_shared(self):
+        store = self.redis()
+        self.start('redis=main', redis=store)
+        self.assertEqual(self.get('t').status, 401)
+        self.tokens['u'] = self.active(exp=int(time.time()) - 5)
+        self.assertEqual(self.get('u').status, 401)
+        self.assertEqual(store.command('DBSIZE'), 0)
+
+    def test_what_redis_holds_is_not_believed_blindly(self):
+        store = self.redis()
+        self.start('redis=main', redis=store)
+        self.tokens['t'] = self.active()
+        self.assertEqual(self.get('t').status, 200)
+        penstock.wait_for(lambda: store.command('DBSIZE') == 1)
+        key, = store.command('KEYS', '*')
+        until, text = store.command('GET', key).split(' ', 1)
+        asked = 1
+        for value in ('', 'x', text, until, until + ' ', until + ' {}',
+                      until + ' [' + text + ']', '-1 ' + text, '1 ' + text,
+                      '9' * 30 + ' ' + text, until + ' ' + text[:-1],
+                      until + ' ' + text.replace('true', '"true"'),
+                      until + ' ' + text.replace('true', 'false'),
+                      until + ' ' + text[:-1] + ',"active":true}'):
+            with self.subTest(value):
+                store.command('SET', key, value)
+                self.gw = self.host(redis=store)
+                self.assertEqual(self.get('t').status, 200)
+                asked += 1
+                self.assertEqual(len(self.questions()), asked)
+        store.command('DEL', key)
+        store.command('LPUSH', key, 'x')
+        self.gw = self.host(redis=store)
+        self.assertEqual(self.get('t').status, 200)
+
+    def test_without_redis_the_server_is_asked(self):
+        store = self.redis()
+        self.start('redis=main', redis=store)
+        self.tokens.update(t=self.active(), u=self.active(), v=self.active())
+        self.assertEqual(self.get('t').status, 200)
+        store.freeze()
+        try:
+            self.assertEqual(self.get('u').status, 200)
+        finally:
+            store.thaw()
+        store.stop()
+        self.assertEqual(self.get('v').status, 200)
+
+    def test_the_one_that_reads_redis_leaves(self):
+        store = self.redis()
+        gw = self.start('redis=main', redis=store)
+        self.tokens['t'] = self.active()
+        self.assertEqual(self.get('u').status, 401)
+        store.freeze()
+        try:
+            with socket.create_connection(('127.0.0.1', gw.port)) as s:
+                s.sendall(b'GET /t HTTP/1.1\r\nHost: t\r\n'
+                          b'Authorization: Bearer t\r\n\r\n')
+                penstock.wait_for(lambda: self.calls(gw) == 2,
+                                  what='a call to Redis')
+            self.assertEqual(self.get('t').status, 200)
+        finally:
+            store.thaw()
+
+    def calls(self, gw):
+        text = gw.get('/status?format=prometheus').text
+        return int(re.search(r'^penstock_redis_calls_total\S* (\d+)', text,
+                             re.M).group(1))
+
     # -- beside keys -----------------------------------------------------------
 
     def test_beside_keys(self):
         gw = self.start()
-        jwt = tool('mint', '--key', gw.path('a'), '--alg', 'ES256', '--kid',
-                   'a', '--sub', 'eve', '--iss', 'https://a.example',
+        jwt = tool('mint', '--key', os.path.join(self.directory, 'a'),
+                   '--alg', 'ES256', '--kid', 'a', '--sub', 'eve', '--iss', 'https://a.example',
                    '--exp', '600')
         answer = self.get(jwt, '/mixed')
         self.assertEqual((answer.status, answer.headers['X-Sub']),

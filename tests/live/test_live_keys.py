@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -250,14 +251,27 @@ class Test(penstock.TestCase):
         def forged(n):
             text = json.dumps({'alg': 'ES256', 'kid': 'forged%d' % n})
             part = base64.urlsafe_b64encode(text.encode()).rstrip(b'=')
-            return {'Authorization': 'Bearer %s.%s.%s'
-                    % (part.decode(), claims, sig)}
+            return 'Bearer %s.%s.%s' % (part.decode(), claims, sig)
 
         def many(start):
-            return lambda: [gw.get('/t', headers=forged(n)).status
-                            for n in range(start, start + 250)]
+            """1,000 requests, one behind the other on one connection."""
 
-        statuses = penstock.together([many(n * 250) for n in range(8)])
+            with socket.create_connection(('127.0.0.1', gw.port),
+                                          penstock.DEADLINE) as s:
+                file = s.makefile('rb')
+                for n in range(start, start + 1000, 50):
+                    s.sendall(b''.join(
+                        b'HEAD /t HTTP/1.1\r\nHost: t\r\n%s\r\n\r\n'
+                        % b'Authorization: %s' % forged(k).encode()
+                        for k in range(n, n + 50)))
+                    for _ in range(50):
+                        yield int(file.readline().split()[1])
+                        while file.readline() != b'\r\n':
+                            pass
+
+        statuses = penstock.together([
+            lambda n=n: list(many(n * 1000)) for n in range(10)])
+        self.assertEqual([len(batch) for batch in statuses], [1000] * 10)
         self.assertEqual({s for batch in statuses for s in batch}, {401})
         self.assertEqual(len(self.a.fetches()), 1)
         self.assertEqual(self.metric('penstock_oauth_signature_checks_total'),
