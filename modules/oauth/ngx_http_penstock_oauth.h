@@ -196,6 +196,7 @@ typedef struct {
     ngx_flag_t                           enabled;
     ngx_http_complex_value_t            *realm;
     ngx_int_t                            token;     /* a variable's index */
+    ngx_uint_t                           query;     /* of the query string */
     u_char                              *file;      /* of auth_jwt */
     ngx_uint_t                           line;
 
@@ -301,6 +302,7 @@ typedef struct {
                                                     /* of DPoP, accepted */
     ngx_http_penstock_oauth_mark_t      *mark;
     ngx_table_elt_t                     *nonce;     /* DPoP-Nonce */
+    ngx_table_elt_t                     *query;     /* Cache-Control */
 } ngx_http_penstock_oauth_state_t;
 
 

@@ -9,6 +9,8 @@
 #include "ps_scope.h"
 
 
+static ngx_int_t ngx_http_penstock_oauth_private(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_state_t *state);
 static ngx_int_t ngx_http_penstock_oauth_wait(ngx_http_request_t *r,
     ngx_http_penstock_oauth_state_t *state);
 static ngx_uint_t ngx_http_penstock_oauth_opaque(
@@ -136,6 +138,12 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
 
     if (verdict.result == NGX_HTTP_PENSTOCK_OAUTH_ACCEPTED) {
 
+        if (olcf->query
+            && ngx_http_penstock_oauth_private(r, state) != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
         /* keys are refreshed by whom they have served */
 
         return ngx_http_penstock_oauth_refresh(r, olcf) == NGX_OK
@@ -146,6 +154,23 @@ ngx_http_penstock_oauth_handler(ngx_http_request_t *r)
     state->error = verdict.error;
 
     return ngx_http_penstock_oauth_refuse(r, olcf, state, &verdict);
+}
+
+
+/* RFC 6750, 2.3: such a URI is itself a credential, so no cache may share */
+
+static ngx_int_t
+ngx_http_penstock_oauth_private(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_state_t *state)
+{
+    static ngx_str_t  name = ngx_string("Cache-Control");
+    static ngx_str_t  value = ngx_string("private");
+
+    if (state->query == NULL) {
+        state->query = ngx_http_penstock_add_header(r, &name, &value);
+    }
+
+    return state->query ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -223,6 +223,7 @@ ngx_http_penstock_oauth_merge_loc_conf(ngx_conf_t *cf, void *parent,
         conf->enabled = prev->enabled;
         conf->realm = prev->realm;
         conf->token = prev->token;
+        conf->query = prev->query;
         conf->file = prev->file;
         conf->line = prev->line;
     }

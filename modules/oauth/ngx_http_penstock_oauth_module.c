@@ -284,6 +284,8 @@ ngx_http_penstock_oauth_auth_jwt(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
+    olcf->query = (ngx_strncasecmp(name.data, (u_char *) "arg_", 4) == 0);
+
     return NGX_CONF_OK;
 }
 

@@ -336,6 +336,8 @@ class Test(penstock.TestCase):
         gw = self.start('1h refetch=1s')
         for raw, reason in ((b'', 'JSON'), (b'{"keys":[]}', 'key'),
                             (b'<html>', 'JSON'),
+                            (b'{"issuer":"https://a.example","jwks_uri":'
+                             b'"https://a.example/keys"}', 'key'),
                             (b'{"keys":[' + b' ' * 140000 + b']}',
                              'larger than 128 KB')):
             with self.subTest(reason):

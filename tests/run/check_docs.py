@@ -4,7 +4,8 @@ A directive is an entry of an ngx_command_t table: { ngx_string("name"), ...
 Its reference is a heading with its name (backquotes allowed) and, below,
 Syntax, Default and Context.  A heading with a Syntax that is no directive
 must at least be a word the sources know (parameters of a block).  Links from
-page to page lead somewhere.
+page to page lead somewhere, and the tests that the table of requirements names
+are there.
 """
 
 import glob
@@ -58,6 +59,30 @@ for path in ['README.md'] + ['docs/' + name for name in
         if not os.path.exists(os.path.join(root, os.path.dirname(path),
                                            link)):
             bad.append('%s: there is no %s' % (path, link))
+
+# the tests that the requirements' table names
+
+def lines_of(path):
+    try:
+        with open(os.path.join(root, path)) as f:
+            return f.read()
+    except FileNotFoundError:
+        return ''
+
+with open(os.path.join(root, 'docs/oauth-requirements.md')) as f:
+    rows = [line for line in f if re.match(r'\| \d', line)]
+
+for row in rows:
+    tests = re.findall(r'\b(?:T ([\w-]+)(?: (\d+))?|L (\w+) (\w+))',
+                       row.split('|')[3])
+    found = [re.search(r'^=== TEST %s:' % number if number else r'^=== TEST',
+                       lines_of('t/%s.t' % t), re.M)
+             or not number and lines_of('t/%s.t' % t) if t else
+             'def test_%s(' % name in lines_of('tests/live/%s.py' % live)
+             for t, number, live, name in tests]
+    if not found or not all(found):
+        bad.append('docs/oauth-requirements.md: no such test: %s'
+                   % row.strip())
 
 for line in bad:
     print(line)

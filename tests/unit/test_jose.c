@@ -101,15 +101,48 @@ verifies(ps_jwks_t *set, const char *token)
 }
 
 
+/*
+ * Where the verdict is another one than Wycheproof's.  Refused though "valid":
+ * 346 and 350 are PS384 with a key whose "alg" is PS256 (RFC 8725, 3.1); the
+ * "alg" of 347's and 351's key is ES521, which no registry knows; 372 and 373
+ * have a "?" in base64url (RFC 7515, 2).  And 367 and 370, "invalid", are
+ * byte for byte the token of 357, which is "valid".
+ */
+
+static int
+departs(const char *name, json_t *test)
+{
+    size_t      i;
+    json_int_t  id;
+
+    static const json_int_t  ids[] = { 346, 347, 350, 351, 367, 370, 372,
+                                       373 };
+
+    if (strstr(name, "json_web_signature") == NULL) {
+        return 0;
+    }
+
+    id = json_integer_value(json_object_get(test, "tcId"));
+
+    for (i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+        if (ids[i] == id) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 static void
 run_jws(const char *name, int rfc)
 {
     int          valid, ok;
     char         error[256];
     size_t       i, j;
-    json_t      *root, *groups, *group, *tests, *test, *jwk, *alg;
+    json_t      *root, *groups, *group, *tests, *test, *jwk;
     ps_jwks_t   *set;
-    const char  *jws, *comment;
+    const char  *jws;
 
     root = vectors(name);
     if (root == NULL) {
@@ -140,35 +173,8 @@ run_jws(const char *name, int rfc)
             valid = strcmp(json_string_value(json_object_get(test, "result")),
                            "valid") == 0;
 
-            /*
-             * The RFC 7520 vectors give the key another "alg" than the token
-             * (PS256 and PS384) or one that no registry knows (ES521).
-             */
-
-            alg = json_object_get(jwk, "alg");
-            comment = json_string_value(json_object_get(group, "comment"));
-
-            if (alg && comment && strncmp(comment, "rfc7520", 7) == 0
-                && (strcmp(json_string_value(alg), "ES521") == 0
-                    || strcmp(json_string_value(alg), "PS256") == 0))
-            {
-                valid = 0;
-            }
-
-            /*
-             * In the base64 group two forgeries are in fact the valid token,
-             * and two tokens with a "?" count as valid: not by RFC 7515, 2.
-             */
-
-            if (comment && strcmp(comment, "base64") == 0) {
-                if (strchr(jws, '?')) {
-                    valid = 0;
-
-                } else if (strcmp(jws, json_string_value(json_object_get(
-                                      json_array_get(tests, 0), "jws"))) == 0)
-                {
-                    valid = 1;
-                }
+            if (!rfc && departs(name, test)) {
+                valid = !valid;
             }
 
             ok = set && verifies(set, jws);
