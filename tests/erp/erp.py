@@ -9,7 +9,10 @@ prints one JSON line with its port, then serves until SIGTERM:
     GET  /availability?sku=A,B&sku=C&location=L1,L2
     POST /orders      {"order_id": "1", "customer": "c", "lines":
                        [{"sku": "A", "location": "L1", "quantity": 2}]}
+                      with an Idempotency-Key the same key is the same order
     GET  /orders/ID
+    GET  /orders/by-key/KEY
+                      what became of it: 200, 404 nothing, 409 not yet known
 
 and, beside the limits and never counted,
 
@@ -124,8 +127,10 @@ class Request:
 
 
 class Erp:
-    def __init__(self, options):
-        self.store = Store(options.db)
+    def __init__(self, options, store):
+        self.store = store
+        self.key_header = options.key_header.lower()
+        self.keys = collections.Counter()      # of orders under way
         self.latency = seconds(options.latency)
         self.max_age = options.max_age
         self.style = options.style
@@ -142,12 +147,16 @@ class Erp:
         self.requests = collections.deque(maxlen=500)
         self.limits.highest = self.limits.running
 
+    async def call(self, function, *args):
+        """What the store does goes through here: it may take its time."""
+        return function(*args)
+
     # -- one request ------------------------------------------------------
 
     async def handle(self, request):
         """(status, headers, body, fault): fault says how to spoil it."""
         if request.path.startswith("/__"):
-            return *self.admin(request), None
+            return *await self.admin(request), None
         kind = "read" if request.method in ("GET", "HEAD") else "write"
         fault = self.next_fault(kind)
         self.requests.append(
@@ -161,9 +170,13 @@ class Erp:
             status, body, headers = self.refusal(*refused)
             self.statuses[status] += 1
             return status, headers, body, None
+        key = request.headers.get(self.key_header)
+        self.keys[key] += 1
         try:
             return await self.work(request, kind, fault)
         finally:
+            self.keys[key] -= 1
+            self.keys += collections.Counter()      # those above zero
             self.limits.leave()
 
     async def work(self, request, kind, fault):
@@ -183,7 +196,7 @@ class Erp:
                               "message": "told to fail"}}
         else:
             try:
-                status, headers, body = self.route(request)
+                status, headers, body = await self.route(request)
             except Refused as refused:
                 status, headers, body = refused.status, {}, refused.body
         await asyncio.sleep(self.latency / 2)
@@ -214,25 +227,42 @@ class Erp:
             "message": f"too many requests: {what}"}}, \
             {"Retry-After": str(after)}
 
-    def route(self, request):
+    async def route(self, request):
         if request.path == "/availability":
             if request.method not in ("GET", "HEAD"):
                 return 405, {"Allow": "GET, HEAD"}, {"error": {
                     "code": "METHOD", "message": "use GET"}}
-            return self.availability(request)
+            return await self.availability(request)
         if request.path == "/orders" and request.method == "POST":
-            order = self.store.take_order(
-                request.json(), request.headers.get("x-correlation-id", ""))
-            self.counts["orders"] += 1
-            return 201, {"Location": "/orders/" + order["order_id"]}, order
+            return await self.take_order(request)
         if request.path.startswith("/orders/") and request.method == "GET":
-            order = self.store.order(unquote(request.path[8:]))
+            order = await self.find_order(request)
             if order:
                 return 200, {"Cache-Control": "no-store"}, order
         return 404, {}, {"error": {"code": "NOT_FOUND",
                                    "message": "nothing here"}}
 
-    def availability(self, request):
+    async def take_order(self, request):
+        order, again = await self.call(
+            self.store.take_order, request.json(),
+            request.headers.get("x-correlation-id", ""),
+            request.headers.get(self.key_header))
+        self.counts["replays" if again else "orders"] += 1
+        return 201, {"Location": "/orders/" + order["order_id"]}, order
+
+    async def find_order(self, request):
+        self.counts["lookups"] += 1
+        name = unquote(request.path[8:])
+        if not name.startswith("by-key/"):
+            return await self.call(self.store.order, name)
+        key = name[7:]
+        under_way = key in self.keys
+        order = await self.call(self.store.order_by_key, key)
+        if under_way and not order:
+            raise Refused(409, "IN_PROGRESS", "this order is being taken")
+        return order
+
+    async def availability(self, request):
         skus, locations = [], []
         for name, value in parse_qsl(request.query):
             if name == "sku":
@@ -246,7 +276,8 @@ class Erp:
             return 400, {}, {"error": {"code": "TOO_MANY",
                                        "message": "at most 1000 SKUs"}}
         items = [{"sku": s, "location": lo, "available": n}
-                 for s, lo, n in self.store.availability(skus, locations)]
+                 for s, lo, n in await self.call(
+                     self.store.availability, skus, locations)]
         self.counts["cells"] += len(items)
         now = time.time()
         as_of = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) \
@@ -261,16 +292,16 @@ class Erp:
 
     # -- beside the API ---------------------------------------------------
 
-    def admin(self, request):
+    async def admin(self, request):
         try:
-            return self.admin_route(request)
+            return await self.admin_route(request)
         except Refused as refused:
             return refused.status, {}, refused.body
         except (TypeError, ValueError, KeyError) as error:
             return 400, {}, {"error": {"code": "CONTROL",
                                        "message": repr(error)}}
 
-    def admin_route(self, request):
+    async def admin_route(self, request):
         what = request.method + " " + request.path
         if what == "GET /__stats":
             return 200, {}, self.stats()
@@ -278,14 +309,15 @@ class Erp:
             return 200, {}, list(self.requests)
         if what == "GET /__history":
             args = dict(parse_qsl(request.query))
-            return 200, {}, self.store.history(int(args.get("since", 0)))
+            return 200, {}, await self.call(self.store.history,
+                                            int(args.get("since", 0)))
         if what == "GET /__audit":
-            return 200, {}, self.store.audit()
+            return 200, {}, await self.call(self.store.audit)
         if what == "POST /__stock":
             said = request.json()
-            left = self.store.adjust(said["sku"], said["location"],
-                                     said.get("available"),
-                                     said.get("delta", 0))
+            left = await self.call(self.store.adjust, said["sku"],
+                                   said["location"], said.get("available"),
+                                   said.get("delta", 0))
             if left is None:
                 raise Refused(409, "BELOW_ZERO", "stock can't be negative")
             return 200, {}, {"available": left}
@@ -322,6 +354,8 @@ class Erp:
     def stats(self):
         return {"reads": self.counts["read"], "writes": self.counts["write"],
                 "orders": self.counts["orders"],
+                "replays": self.counts["replays"],
+                "lookups": self.counts["lookups"],
                 "cells": self.counts["cells"],
                 "refusals": sum(self.refusals.values()),
                 "refused": dict(self.refusals),
@@ -442,8 +476,7 @@ class Server:
         writer.write(head if head_only else head + body[:cut])
 
 
-async def serve(options):
-    erp = Erp(options)
+async def serve(options, erp):
     if options.catalogue:
         with open(options.catalogue, newline="") as file:
             rows = csv.DictReader(file)
@@ -464,9 +497,8 @@ async def serve(options):
     erp.store.close()
 
 
-def main(argv):
-    parser = argparse.ArgumentParser(
-        description="A small cloud ERP for tests, on SQLite.")
+def arguments(description):
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--db", default=":memory:", help="SQLite file")
@@ -481,7 +513,16 @@ def main(argv):
     parser.add_argument("--style", choices=("netsuite", "bc"), default="bc",
                         help="how a limit refuses: 400 with NetSuite's code, "
                              "or 429 as Business Central")
-    asyncio.run(serve(parser.parse_args(argv)))
+    parser.add_argument("--key-header", default="Idempotency-Key",
+                        metavar="NAME", help="the same key in it is the same"
+                        " order (default Idempotency-Key)")
+    return parser
+
+
+def main(argv):
+    options = arguments("A small cloud ERP for tests, on SQLite.") \
+        .parse_args(argv)
+    asyncio.run(serve(options, Erp(options, Store(options.db))))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ leaves a row in `history`, so that a test can tell which quantity was true at
 which moment, and can audit afterwards that nothing was promised twice.
 """
 
+import hashlib
+import json
 import sqlite3
 import time
 
@@ -15,7 +17,8 @@ CREATE TABLE IF NOT EXISTS stock (
     PRIMARY KEY (sku, location)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS orders (
     id TEXT PRIMARY KEY, customer TEXT, status TEXT NOT NULL,
-    created REAL NOT NULL, correlation_id TEXT);
+    created REAL NOT NULL, correlation_id TEXT,
+    key TEXT UNIQUE, fingerprint TEXT);
 CREATE TABLE IF NOT EXISTS order_lines (
     seq INTEGER PRIMARY KEY, order_id TEXT NOT NULL,
     sku TEXT NOT NULL, location TEXT NOT NULL, quantity INTEGER NOT NULL);
@@ -85,16 +88,26 @@ class Store:
                     out.append((sku, loc, cells[loc]))
         return out
 
-    def take_order(self, order, correlation_id=""):
+    def take_order(self, order, correlation_id="", key=None):
         """Reserves all lines or none.  Raises Refused.  A negative quantity
-        is a return and puts goods back."""
+        is a return and puts goods back.
+
+        With a key that an order was taken under already it is that order
+        again: (order, whether it was there)."""
         order_id, customer, lines = parse_order(order)
+        print_of = fingerprint(order)
         need = {}
         for sku, loc, n in lines:
             need[sku, loc] = need.get((sku, loc), 0) + n
         db = self.db
         db.execute("BEGIN IMMEDIATE")
         try:
+            known = db.execute("SELECT id, fingerprint FROM orders WHERE"
+                               " key = ?", (key,)).fetchone()
+            if known:
+                check_same(known[1], print_of)
+                db.execute("ROLLBACK")
+                return answer(known[0], lines), True
             if db.execute("SELECT 1 FROM orders WHERE id = ?",
                           (order_id,)).fetchone():
                 raise Refused(409, "DUPLICATE_ORDER",
@@ -118,8 +131,10 @@ class Store:
                 raise Refused(409, "INSUFFICIENT_STOCK",
                               "not enough stock", lines=short)
             now = time.time()
-            db.execute("INSERT INTO orders VALUES (?, ?, 'reserved', ?, ?)",
-                       (order_id, customer, now, correlation_id))
+            db.execute("INSERT INTO orders VALUES"
+                       " (?, ?, 'reserved', ?, ?, ?, ?)",
+                       (order_id, customer, now, correlation_id, key,
+                        print_of))
             db.executemany("INSERT INTO order_lines (order_id, sku, location,"
                            " quantity) VALUES (?, ?, ?, ?)",
                            [(order_id, s, lo, n) for s, lo, n in lines])
@@ -134,9 +149,12 @@ class Store:
         except BaseException:
             db.execute("ROLLBACK")
             raise
-        return {"order_id": order_id, "status": "reserved",
-                "lines": [{"sku": s, "location": lo, "quantity": n}
-                          for s, lo, n in lines]}
+        return answer(order_id, lines), False
+
+    def order_by_key(self, key):
+        row = self.db.execute("SELECT id FROM orders WHERE key = ?",
+                              (key,)).fetchone()
+        return row and self.order(row[0])
 
     def order(self, order_id):
         row = self.db.execute("SELECT id, customer, status, created,"
@@ -217,6 +235,24 @@ class Store:
             "returned": sum(back for _, back in sold.values()),
             "orders": db.execute("SELECT COUNT(*) FROM orders").fetchone()[0],
             "oversold": oversold, "mismatches": mismatches}
+
+
+def answer(order_id, lines):
+    """What a channel is told of an order that was taken."""
+    return {"order_id": order_id, "status": "reserved",
+            "lines": [{"sku": s, "location": lo, "quantity": n}
+                      for s, lo, n in lines]}
+
+
+def fingerprint(order):
+    return hashlib.sha256(json.dumps(order, sort_keys=True).encode()) \
+        .hexdigest()
+
+
+def check_same(one, other):
+    if one != other:
+        raise Refused(422, "KEY_REUSED",
+                      "another order was taken under this key")
 
 
 def parse_order(order):

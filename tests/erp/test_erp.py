@@ -175,6 +175,72 @@ class Orders(ErpCase):
                          "abc")
 
 
+class Keys(ErpCase):
+    body = {"order_id": "1", "customer": "c", "lines": [
+        {"sku": "A", "location": "L1", "quantity": 2}]}
+
+    def post(self, key, body=None):
+        status, _, text = self.ask("POST", "/orders", body or self.body,
+                                   {"Idempotency-Key": key})
+        return status, json.loads(text)
+
+    def left(self):
+        return self.json("GET", "/availability?sku=A&location=L1")[1][
+            "items"][0]["available"]
+
+    def test_same_key_same_order(self):
+        self.assertEqual(self.json("GET", "/orders/by-key/k%2F1")[0], 404)
+        first = self.post("k/1")
+        self.assertEqual(first[0], 201)
+        self.assertEqual(self.post("k/1"), first)
+        self.assertEqual(self.left(), 10)
+        self.assertEqual(self.post("k2")[1]["error"]["code"],
+                         "DUPLICATE_ORDER")
+        status, body = self.json("GET", "/orders/by-key/k%2F1")
+        self.assertEqual((status, body["order_id"]), (200, "1"))
+        stats = self.json("GET", "/__stats")[1]
+        self.assertEqual((stats["orders"], stats["replays"],
+                          stats["lookups"]), (1, 1, 2))
+
+    def test_same_key_another_order(self):
+        self.post("k")
+        status, body = self.post("k", dict(self.body, order_id="2"))
+        self.assertEqual((status, body["error"]["code"]),
+                         (422, "KEY_REUSED"))
+        self.assertEqual(self.json("GET", "/orders/2")[0], 404)
+
+    def test_a_refused_order_leaves_no_key(self):
+        many = dict(self.body, lines=[dict(self.body["lines"][0],
+                                           quantity=13)])
+        self.assertEqual(self.post("k", many)[0], 409)
+        self.assertEqual(self.json("GET", "/orders/by-key/k")[0], 404)
+        self.assertEqual(self.post("k")[0], 201)
+
+    def test_storm(self):
+        got = []
+        self.control(concurrency=0)
+        threads = [threading.Thread(
+            target=lambda: got.append(self.post("k"))) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        self.assertEqual([g[0] for g in got], [201] * 20)
+        self.assertEqual(self.left(), 10)
+
+    def test_not_yet_known(self):
+        self.control(hang=1)
+        with socket.create_connection(("127.0.0.1", self.port), 10) as sock:
+            sock.sendall(b"POST /orders HTTP/1.1\r\nIdempotency-Key: k\r\n"
+                         b"Content-Length: 0\r\n\r\n")
+            deadline = time.monotonic() + 10
+            while self.json("GET", "/__stats")[1]["running"] == 0:
+                self.assertLess(time.monotonic(), deadline)
+            self.assertEqual(self.json("GET", "/orders/by-key/k")[0], 409)
+        while self.json("GET", "/orders/by-key/k")[0] != 404:
+            self.assertLess(time.monotonic(), deadline)
+
+
 class Concurrency(ErpCase):
     options = ("--latency", "300ms", "--concurrency", "3")
 
