@@ -1,11 +1,8 @@
 
 #include <string.h>
 
+#include "ps_form.h"
 #include "ps_tags.h"
-
-
-static size_t ps_form_decode(char *dst, const char *src, size_t len);
-static int ps_hex(char c);
 
 
 uint64_t
@@ -132,53 +129,4 @@ ps_tags_query(ps_tags_t *tags, const char *args, size_t len, const char *arg,
     }
 
     return (size_t) (out - buf);
-}
-
-
-/* a "%" without two hexadecimal digits stays as it is */
-
-static size_t
-ps_form_decode(char *dst, const char *src, size_t len)
-{
-    int     high, low;
-    char   *out;
-    size_t  i;
-
-    out = dst;
-
-    for (i = 0; i < len; i++) {
-
-        if (src[i] == '+') {
-            *out++ = ' ';
-            continue;
-        }
-
-        if (src[i] == '%' && i + 2 < len) {
-            high = ps_hex(src[i + 1]);
-            low = ps_hex(src[i + 2]);
-
-            if (high >= 0 && low >= 0) {
-                *out++ = (char) (high << 4 | low);
-                i += 2;
-                continue;
-            }
-        }
-
-        *out++ = src[i];
-    }
-
-    return (size_t) (out - dst);
-}
-
-
-static int
-ps_hex(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-
-    c |= 0x20;
-
-    return (c >= 'a' && c <= 'f') ? c - 'a' + 10 : -1;
 }
