@@ -92,21 +92,44 @@ typedef struct {
 } ngx_http_penstock_ratelimit_item_t;
 
 
+typedef struct ngx_http_penstock_ratelimit_decision_s
+    ngx_http_penstock_ratelimit_decision_t;
+
+
 /* a question to one Redis about all items that name it */
 
 typedef struct {
     ngx_http_penstock_redis_call_t   call;
     ngx_http_penstock_redis_t       *redis;
-    ngx_http_request_t              *request;
+    ngx_http_penstock_ratelimit_decision_t  *decision;
     uint64_t                         sent;   /* ps_gcra_now() */
     uint64_t                        *backlog;
     ngx_uint_t                       n;
 
     unsigned                         waiting:1;
-    unsigned                         parked:1;
     unsigned                         answered:1;
     unsigned                         admitted:1;
 } ngx_http_penstock_ratelimit_ask_t;
+
+
+/*
+ * A decision about some items, for a parked request or for who else spends.
+ * "wake" is called when it can go on, never from inside of it.
+ */
+
+typedef void (*ngx_http_penstock_ratelimit_wake_pt)(
+    ngx_http_penstock_ratelimit_decision_t *d);
+
+struct ngx_http_penstock_ratelimit_decision_s {
+    ngx_http_request_t          *request;    /* its pool and log */
+    ngx_http_penstock_ratelimit_item_t  *items;
+    ngx_uint_t                   n;
+    ngx_http_penstock_ratelimit_wake_pt  wake;
+    void                        *data;
+    ngx_http_penstock_ratelimit_ask_t  *ask;
+
+    unsigned                     unavailable:1;  /* by fallback=deny */
+};
 
 
 typedef struct {
@@ -114,12 +137,12 @@ typedef struct {
                                  /* ngx_http_penstock_ratelimit_item_t */
     ngx_uint_t                   first;      /* item of this phase */
     ngx_uint_t                   status;     /* of the answer, if refused */
-    ngx_http_penstock_ratelimit_ask_t  *ask;
+    ngx_http_penstock_ratelimit_decision_t  decision;
 
     unsigned                     deciding:1;
+    unsigned                     parked:1;
     unsigned                     headers:1;
     unsigned                     refused:1;
-    unsigned                     unavailable:1;
     unsigned                     failed:1;
 } ngx_http_penstock_ratelimit_state_t;
 
@@ -148,24 +171,41 @@ ngx_int_t ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t **state);
 
 /*
- * Decides the items of the state from "first" on: checks all, then debits
- * all or none.  NGX_OK: all let it pass.  NGX_DECLINED: refused, or, with
- * state->unavailable, not to be decided.  NGX_AGAIN: the request is parked,
- * call again.  NGX_ERROR: no memory.
+ * The item of one limit on a request: key, rate and cost are evaluated; the
+ * cost is "n" where "cost" is NULL.  NGX_DECLINED: the key is empty.
+ * NGX_ERROR: no memory, or a rate that is none, which is logged.
  */
 
-ngx_int_t ngx_http_penstock_ratelimit_decide(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_state_t *st);
+ngx_int_t ngx_http_penstock_ratelimit_item(ngx_http_request_t *r,
+    ngx_shm_zone_t *shm_zone, ngx_http_complex_value_t *cost, uint64_t n,
+    ngx_http_penstock_ratelimit_item_t *item);
 
 /*
- * Asks "redis" about the undecided items that name it.  The answer wakes the
- * request; ask->waiting is 0 at once where nothing could be sent.  NULL: no
- * memory.
+ * Decides the items: checks all, then debits all or none.  NGX_OK: all let
+ * it pass.  NGX_DECLINED: refused, or, with d->unavailable, not to be
+ * decided.  NGX_AGAIN: d->wake will be called, then call again.  NGX_ERROR:
+ * no memory.
+ */
+
+ngx_int_t ngx_http_penstock_ratelimit_decide(
+    ngx_http_penstock_ratelimit_decision_t *d);
+
+/*
+ * Waits no longer: the next call of decide goes on without Redis.  "wake"
+ * won't be called before.
+ */
+
+void ngx_http_penstock_ratelimit_abandon(
+    ngx_http_penstock_ratelimit_decision_t *d);
+
+/*
+ * Asks the Redis of the item "first" about the undecided items that name it.
+ * The answer wakes; ask->waiting is 0 at once where nothing could be sent.
+ * NULL: no memory.
  */
 
 ngx_http_penstock_ratelimit_ask_t *ngx_http_penstock_ratelimit_ask(
-    ngx_http_request_t *r, ngx_http_penstock_redis_t *redis,
-    ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n);
+    ngx_http_penstock_ratelimit_decision_t *d, ngx_uint_t first);
 
 /* takes an answer over into the items; NGX_DECLINED where one refuses */
 
@@ -178,10 +218,10 @@ ngx_int_t ngx_http_penstock_ratelimit_answer(
 void ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_item_t *item);
 
-/* counters and log lines of what was decided */
+/* counters and log lines of what was decided, with the outcome */
 
-void ngx_http_penstock_ratelimit_account(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_state_t *st);
+void ngx_http_penstock_ratelimit_account(
+    ngx_http_penstock_ratelimit_decision_t *d, ngx_int_t rc);
 
 /* the refusal: returns the status for the phase handler */
 

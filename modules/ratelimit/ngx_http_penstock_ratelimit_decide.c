@@ -7,92 +7,81 @@
 #include "ngx_http_penstock_ratelimit.h"
 
 
-/* ms that the client of Redis may take over its own timeout */
-
-#define NGX_HTTP_PENSTOCK_RATELIMIT_GRACE  500
-
-
 static ngx_int_t ngx_http_penstock_ratelimit_local(
     ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n);
 static void ngx_http_penstock_ratelimit_take(
     ngx_http_penstock_ratelimit_item_t *item, uint64_t now);
-static ngx_int_t ngx_http_penstock_ratelimit_fallback(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_state_t *st,
+static ngx_int_t ngx_http_penstock_ratelimit_fallback(
+    ngx_http_penstock_ratelimit_decision_t *d,
     ngx_http_penstock_redis_t *redis);
-static ngx_int_t ngx_http_penstock_ratelimit_undo(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n);
+static ngx_int_t ngx_http_penstock_ratelimit_undo(
+    ngx_http_penstock_ratelimit_decision_t *d);
 
 
 ngx_int_t
-ngx_http_penstock_ratelimit_decide(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_state_t *st)
+ngx_http_penstock_ratelimit_decide(ngx_http_penstock_ratelimit_decision_t *d)
 {
-    ngx_int_t                            rc;
-    ngx_uint_t                           i, n;
-    ngx_http_penstock_ratelimit_ask_t   *ask;
-    ngx_http_penstock_ratelimit_item_t  *items;
+    ngx_int_t                           rc;
+    ngx_uint_t                          i;
+    ngx_http_penstock_ratelimit_ask_t  *ask;
 
-    items = st->items.elts;
-    items += st->first;
-    n = st->items.nelts - st->first;
-
-    if (st->ask == NULL) {
+    if (d->ask == NULL) {
 
         /* this host's own first: they refuse without asking anybody */
 
-        if (ngx_http_penstock_ratelimit_local(items, n) != NGX_OK) {
-            return ngx_http_penstock_ratelimit_undo(r, items, n);
+        if (ngx_http_penstock_ratelimit_local(d->items, d->n) != NGX_OK) {
+            return ngx_http_penstock_ratelimit_undo(d);
         }
     }
 
     for ( ;; ) {
-        ask = st->ask;
-
-        if (ask && ask->waiting) {
-
-            if (!ask->parked || !ngx_http_penstock_timed_out(r)) {
-                ask->parked = 1;
-
-                return ngx_http_penstock_park(r,
-                                ngx_http_penstock_redis_timeout(ask->redis)
-                                + NGX_HTTP_PENSTOCK_RATELIMIT_GRACE, 1);
-            }
-
-            ngx_http_penstock_redis_cancel(&ask->call);
-            ask->waiting = 0;
-        }
+        ask = d->ask;
 
         if (ask) {
-            st->ask = NULL;
+
+            if (ask->waiting) {
+                return NGX_AGAIN;
+            }
+
+            d->ask = NULL;
 
             if (ask->answered) {
-                rc = ngx_http_penstock_ratelimit_answer(ask, items, n);
+                rc = ngx_http_penstock_ratelimit_answer(ask, d->items, d->n);
 
             } else {
-                rc = ngx_http_penstock_ratelimit_fallback(r, st, ask->redis);
+                rc = ngx_http_penstock_ratelimit_fallback(d, ask->redis);
             }
 
             if (rc != NGX_OK) {
-                return ngx_http_penstock_ratelimit_undo(r, items, n);
+                return ngx_http_penstock_ratelimit_undo(d);
             }
         }
 
-        for (i = 0; i < n; i++) {
-            if (!items[i].decided) {
+        for (i = 0; i < d->n; i++) {
+            if (!d->items[i].decided) {
                 break;
             }
         }
 
-        if (i == n) {
+        if (i == d->n) {
             return NGX_OK;
         }
 
-        st->ask = ngx_http_penstock_ratelimit_ask(r, items[i].zone->redis,
-                                                  &items[i], n - i);
-        if (st->ask == NULL) {
-            (void) ngx_http_penstock_ratelimit_undo(r, items, n);
+        d->ask = ngx_http_penstock_ratelimit_ask(d, i);
+        if (d->ask == NULL) {
+            (void) ngx_http_penstock_ratelimit_undo(d);
             return NGX_ERROR;
         }
+    }
+}
+
+
+void
+ngx_http_penstock_ratelimit_abandon(ngx_http_penstock_ratelimit_decision_t *d)
+{
+    if (d->ask && d->ask->waiting) {
+        ngx_http_penstock_redis_cancel(&d->ask->call);
+        d->ask->waiting = 0;
     }
 }
 
@@ -190,17 +179,16 @@ ngx_http_penstock_ratelimit_take(ngx_http_penstock_ratelimit_item_t *item,
 
 
 static ngx_int_t
-ngx_http_penstock_ratelimit_fallback(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_state_t *st, ngx_http_penstock_redis_t *redis)
+ngx_http_penstock_ratelimit_fallback(
+    ngx_http_penstock_ratelimit_decision_t *d,
+    ngx_http_penstock_redis_t *redis)
 {
-    ngx_uint_t                           i, n;
+    ngx_uint_t                           i;
     ngx_http_penstock_ratelimit_item_t  *items;
 
-    items = st->items.elts;
-    items += st->first;
-    n = st->items.nelts - st->first;
+    items = d->items;
 
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < d->n; i++) {
 
         if (items[i].decided || items[i].zone->redis != redis) {
             continue;
@@ -224,7 +212,7 @@ ngx_http_penstock_ratelimit_fallback(ngx_http_request_t *r,
             }
 
             items[i].refused = 1;
-            st->unavailable = 1;
+            d->unavailable = 1;
             break;
 
         default: /* NGX_HTTP_PENSTOCK_RATELIMIT_ALLOW */
@@ -234,27 +222,29 @@ ngx_http_penstock_ratelimit_fallback(ngx_http_request_t *r,
         }
     }
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+    ngx_log_error(NGX_LOG_INFO, d->request->connection->log, 0,
                   "rate limits are decided without Redis");
 
-    if (st->unavailable) {
+    if (d->unavailable) {
         return NGX_DECLINED;
     }
 
-    return ngx_http_penstock_ratelimit_local(items, n);
+    return ngx_http_penstock_ratelimit_local(items, d->n);
 }
 
 
 /* refused: what was debited for it goes back */
 
 static ngx_int_t
-ngx_http_penstock_ratelimit_undo(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n)
+ngx_http_penstock_ratelimit_undo(ngx_http_penstock_ratelimit_decision_t *d)
 {
-    uint64_t    ns;
-    ngx_uint_t  i;
+    uint64_t                             ns;
+    ngx_uint_t                           i;
+    ngx_http_penstock_ratelimit_item_t  *items;
 
-    for (i = 0; i < n; i++) {
+    items = d->items;
+
+    for (i = 0; i < d->n; i++) {
 
         if (!items[i].debited) {
             continue;
@@ -273,7 +263,7 @@ ngx_http_penstock_ratelimit_undo(ngx_http_request_t *r,
         ps_gcra_table_refund(items[i].table, items[i].hash, ns);
 
         if (!items[i].local) {
-            ngx_http_penstock_ratelimit_give_back(r, &items[i]);
+            ngx_http_penstock_ratelimit_give_back(d->request, &items[i]);
         }
     }
 

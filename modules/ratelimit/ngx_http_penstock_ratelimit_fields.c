@@ -19,7 +19,7 @@ static void ngx_http_penstock_ratelimit_hide(ngx_http_request_t *r,
 static ngx_int_t ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t *st, ngx_str_t *policy,
     ngx_str_t *limit);
-static u_char *ngx_http_penstock_ratelimit_item(u_char *p, ngx_str_t *name,
+static u_char *ngx_http_penstock_ratelimit_member(u_char *p, ngx_str_t *name,
     const char *parameter, uint64_t n);
 static ngx_int_t ngx_http_penstock_ratelimit_retry(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t *st);
@@ -143,7 +143,7 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
             *p++ = ' ';
         }
 
-        p = ngx_http_penstock_ratelimit_item(p, &item[i].zone->name, ";q=",
+        p = ngx_http_penstock_ratelimit_member(p, &item[i].zone->name, ";q=",
                                              item[i].limit->quota);
         p = ngx_cpymem(p, ";w=", 3);
         p = ngx_http_penstock_digits(p, item[i].limit->window);
@@ -159,7 +159,7 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
             *l++ = ' ';
         }
 
-        l = ngx_http_penstock_ratelimit_item(l, &item[i].zone->name, ";r=",
+        l = ngx_http_penstock_ratelimit_member(l, &item[i].zone->name, ";r=",
                                              item[i].result.remaining);
 
         if (item[i].result.allowed
@@ -181,7 +181,7 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
 /* a String and its first parameter, "parameter" being ";x=" */
 
 static u_char *
-ngx_http_penstock_ratelimit_item(u_char *p, ngx_str_t *name,
+ngx_http_penstock_ratelimit_member(u_char *p, ngx_str_t *name,
     const char *parameter, uint64_t n)
 {
     *p++ = '"';
@@ -273,7 +273,7 @@ ngx_http_penstock_ratelimit_status_variable(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (st->unavailable) {
+    if (st->decision.unavailable) {
         ngx_str_set(&value, "UNAVAILABLE");
 
     } else if (st->refused) {

@@ -7,11 +7,20 @@
 #include "ngx_http_penstock_ratelimit.h"
 
 
+/* ms that the client of Redis may take over its own timeout */
+
+#define NGX_HTTP_PENSTOCK_RATELIMIT_GRACE  500
+
+
 static ngx_int_t ngx_http_penstock_ratelimit_preaccess(ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_ratelimit_precontent(
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_ratelimit_handler(ngx_http_request_t *r,
     ngx_uint_t before_auth);
+static ngx_int_t ngx_http_penstock_ratelimit_park(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_state_t *st);
+static void ngx_http_penstock_ratelimit_wake(
+    ngx_http_penstock_ratelimit_decision_t *d);
 static ngx_int_t ngx_http_penstock_ratelimit_header_filter(
     ngx_http_request_t *r);
 
@@ -162,14 +171,28 @@ ngx_http_penstock_ratelimit_handler(ngx_http_request_t *r,
         }
 
         st->deciding = 1;
+        st->parked = 0;
         st->headers = rlcf->headers;
         st->status = rlcf->status;
+
+        ngx_memzero(&st->decision,
+                    sizeof(ngx_http_penstock_ratelimit_decision_t));
+
+        st->decision.request = r;
+        st->decision.items = st->items.elts;
+        st->decision.items += st->first;
+        st->decision.n = st->items.nelts - st->first;
+        st->decision.wake = ngx_http_penstock_ratelimit_wake;
     }
 
-    rc = ngx_http_penstock_ratelimit_decide(r, st);
+    if (st->parked && ngx_http_penstock_timed_out(r)) {
+        ngx_http_penstock_ratelimit_abandon(&st->decision);
+    }
+
+    rc = ngx_http_penstock_ratelimit_decide(&st->decision);
 
     if (rc == NGX_AGAIN) {
-        return NGX_AGAIN;
+        return ngx_http_penstock_ratelimit_park(r, st);
     }
 
     st->deciding = 0;
@@ -182,13 +205,34 @@ ngx_http_penstock_ratelimit_handler(ngx_http_request_t *r,
 
     st->refused = (rc == NGX_DECLINED);
 
-    ngx_http_penstock_ratelimit_account(r, st);
+    ngx_http_penstock_ratelimit_account(&st->decision, rc);
 
     if (st->refused) {
         return ngx_http_penstock_ratelimit_refuse(r, st);
     }
 
     return NGX_DECLINED;
+}
+
+
+/* the client of Redis has deadlines of its own; this one is the last */
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_park(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_state_t *st)
+{
+    st->parked = 1;
+
+    return ngx_http_penstock_park(r,
+                    ngx_http_penstock_redis_timeout(st->decision.ask->redis)
+                    + NGX_HTTP_PENSTOCK_RATELIMIT_GRACE, 1);
+}
+
+
+static void
+ngx_http_penstock_ratelimit_wake(ngx_http_penstock_ratelimit_decision_t *d)
+{
+    ngx_http_penstock_wake(d->request);
 }
 
 

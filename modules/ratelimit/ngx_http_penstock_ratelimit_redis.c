@@ -115,14 +115,20 @@ static ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_back = {
 
 
 ngx_http_penstock_ratelimit_ask_t *
-ngx_http_penstock_ratelimit_ask(ngx_http_request_t *r,
-    ngx_http_penstock_redis_t *redis,
-    ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n)
+ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
+    ngx_uint_t first)
 {
-    uint64_t                            tat, cost, way;
-    ngx_str_t                          *argv, *key, *arg;
-    ngx_uint_t                          i, k, argc;
-    ngx_http_penstock_ratelimit_ask_t  *ask;
+    uint64_t                             tat, cost, way;
+    ngx_str_t                           *argv, *key, *arg;
+    ngx_uint_t                           i, k, argc;
+    ngx_http_request_t                  *r;
+    ngx_http_penstock_redis_t           *redis;
+    ngx_http_penstock_ratelimit_ask_t   *ask;
+    ngx_http_penstock_ratelimit_item_t  *items;
+
+    r = d->request;
+    items = d->items;
+    redis = items[first].zone->redis;
 
     ask = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_ratelimit_ask_t));
     if (ask == NULL) {
@@ -130,7 +136,7 @@ ngx_http_penstock_ratelimit_ask(ngx_http_request_t *r,
     }
 
     ask->redis = redis;
-    ask->request = r;
+    ask->decision = d;
 
     if (!ngx_http_penstock_redis_up(redis)) {
         return ask;
@@ -138,7 +144,7 @@ ngx_http_penstock_ratelimit_ask(ngx_http_request_t *r,
 
     k = 0;
 
-    for (i = 0; i < n; i++) {
+    for (i = first; i < d->n; i++) {
         k += (!items[i].decided && items[i].zone->redis == redis);
     }
 
@@ -160,7 +166,7 @@ ngx_http_penstock_ratelimit_ask(ngx_http_request_t *r,
     key = argv;
     arg = argv + k;
 
-    for (i = 0; i < n; i++) {
+    for (i = first; i < d->n; i++) {
 
         if (items[i].decided || items[i].zone->redis != redis) {
             continue;
@@ -261,12 +267,12 @@ ngx_http_penstock_ratelimit_ask_handler(ngx_http_penstock_redis_call_t *call,
     }
 
     if (call->status == NGX_HTTP_PENSTOCK_REDIS_REFUSED) {
-        ngx_log_error(NGX_LOG_ERR, ask->request->connection->log, 0,
+        ngx_log_error(NGX_LOG_ERR, ask->decision->request->connection->log, 0,
                       "Redis refused the rate limit script: \"%*s\"",
                       (size_t) ngx_min(reply->len, 256), reply->str);
     }
 
-    ngx_http_penstock_wake(ask->request);
+    ask->decision->wake(ask->decision);
 }
 
 

@@ -15,8 +15,7 @@ static ngx_uint_t ngx_http_penstock_ratelimit_counted(
 static ngx_int_t ngx_http_penstock_ratelimit_rate(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_item_t *item);
 static ngx_int_t ngx_http_penstock_ratelimit_cost(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_limit_t *limit,
-    ngx_http_penstock_ratelimit_item_t *item);
+    ngx_http_complex_value_t *cost, ngx_http_penstock_ratelimit_item_t *item);
 
 
 static ngx_http_penstock_ratelimit_state_t *
@@ -62,9 +61,9 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_loc_conf_t *rlcf, ngx_uint_t before_auth,
     ngx_http_penstock_ratelimit_state_t **state)
 {
-    ngx_str_t                             key;
+    ngx_int_t                             rc;
     ngx_uint_t                            i, first;
-    ngx_http_penstock_ratelimit_item_t   *item;
+    ngx_http_penstock_ratelimit_item_t    item, *slot;
     ngx_http_penstock_ratelimit_zone_t   *zone;
     ngx_http_penstock_ratelimit_limit_t  *limit;
     ngx_http_penstock_ratelimit_state_t  *st;
@@ -85,11 +84,9 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
             continue;
         }
 
-        if (ngx_http_complex_value(r, &zone->key, &key) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        if (key.len == 0) {
+        rc = ngx_http_penstock_ratelimit_item(r, limit[i].shm_zone,
+                                              limit[i].cost, 1, &item);
+        if (rc == NGX_DECLINED) {
             continue;
         }
 
@@ -100,29 +97,21 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
             }
         }
 
-        item = ngx_array_push(&st->items);
-        if (item == NULL) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        ngx_memzero(item, sizeof(ngx_http_penstock_ratelimit_item_t));
-
-        item->zone = zone;
-        item->table = ngx_http_penstock_zone_data(limit[i].shm_zone);
-        item->key = key;
-        item->hash = ps_gcra_table_hash(item->table, key.data, key.len);
-        item->dry_run = limit[i].dry_run;
-        item->local = (zone->redis == NULL);
-
-        if (ngx_http_penstock_ratelimit_rate(r, item) != NGX_OK
-            || ngx_http_penstock_ratelimit_cost(r, &limit[i], item) != NGX_OK)
-        {
+        if (rc == NGX_ERROR) {
             st->items.nelts = first;
             st->failed = 1;
 
             return ngx_http_penstock_refuse(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                             "A rate limit is misconfigured.");
         }
+
+        slot = ngx_array_push(&st->items);
+        if (slot == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        *slot = item;
+        slot->dry_run = limit[i].dry_run;
     }
 
     if (st == NULL || st->items.nelts == first) {
@@ -133,6 +122,41 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
     *state = st;
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_ratelimit_item(ngx_http_request_t *r,
+    ngx_shm_zone_t *shm_zone, ngx_http_complex_value_t *cost, uint64_t n,
+    ngx_http_penstock_ratelimit_item_t *item)
+{
+    ngx_str_t                            key;
+    ngx_http_penstock_ratelimit_zone_t  *zone;
+
+    zone = ngx_http_penstock_zone_conf(shm_zone);
+
+    if (ngx_http_complex_value(r, &zone->key, &key) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (key.len == 0) {
+        return NGX_DECLINED;
+    }
+
+    ngx_memzero(item, sizeof(ngx_http_penstock_ratelimit_item_t));
+
+    item->zone = zone;
+    item->table = ngx_http_penstock_zone_data(shm_zone);
+    item->key = key;
+    item->hash = ps_gcra_table_hash(item->table, key.data, key.len);
+    item->cost = n;
+    item->local = (zone->redis == NULL);
+
+    if (ngx_http_penstock_ratelimit_rate(r, item) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return cost ? ngx_http_penstock_ratelimit_cost(r, cost, item) : NGX_OK;
 }
 
 
@@ -202,20 +226,13 @@ ngx_http_penstock_ratelimit_rate(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_penstock_ratelimit_cost(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_limit_t *limit,
-    ngx_http_penstock_ratelimit_item_t *item)
+    ngx_http_complex_value_t *cost, ngx_http_penstock_ratelimit_item_t *item)
 {
     size_t     i;
     ngx_int_t  n;
     ngx_str_t  value;
 
-    item->cost = 1;
-
-    if (limit->cost == NULL) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_complex_value(r, limit->cost, &value) != NGX_OK) {
+    if (ngx_http_complex_value(r, cost, &value) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -251,18 +268,18 @@ ngx_http_penstock_ratelimit_cost(ngx_http_request_t *r,
 
 
 void
-ngx_http_penstock_ratelimit_account(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_state_t *st)
+ngx_http_penstock_ratelimit_account(ngx_http_penstock_ratelimit_decision_t *d,
+    ngx_int_t rc)
 {
     ngx_uint_t                           i, result;
     ngx_http_penstock_ratelimit_item_t  *item;
 
-    item = st->items.elts;
+    item = d->items;
 
-    for (i = st->first; i < st->items.nelts; i++) {
+    for (i = 0; i < d->n; i++) {
 
         if (item[i].refused) {
-            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+            ngx_log_error(NGX_LOG_INFO, d->request->connection->log, 0,
                           "rate limit%s by zone \"%V\"",
                           item[i].dry_run ? ", dry run," : "",
                           &item[i].zone->name);
@@ -275,7 +292,7 @@ ngx_http_penstock_ratelimit_account(ngx_http_request_t *r,
             result = item[i].dry_run ? NGX_HTTP_PENSTOCK_RATELIMIT_DRY_RUN
                                      : NGX_HTTP_PENSTOCK_RATELIMIT_REJECTED;
 
-        } else if (st->refused) {
+        } else if (rc == NGX_DECLINED) {
 
             /* another one refused: this one has not counted it */
 
@@ -300,7 +317,7 @@ ngx_http_penstock_ratelimit_refuse(ngx_http_request_t *r,
     ngx_http_penstock_problem_t          problem;
     ngx_http_penstock_ratelimit_item_t  *item;
 
-    if (st->unavailable) {
+    if (st->decision.unavailable) {
         return ngx_http_penstock_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                               "The rate limit can't be checked just now.");
     }
