@@ -90,6 +90,7 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
         }
 
         ctx->fail_status = x->header ? NGX_HTTP_BAD_GATEWAY : x->status;
+        ctx->retry_after = x->retry_after;
 
         return NGX_HTTP_PENSTOCK_AV_FAILURE;
     }

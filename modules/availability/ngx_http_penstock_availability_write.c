@@ -109,6 +109,7 @@ ngx_http_penstock_av_write(ngx_http_request_t *r,
     x->data = w;
     x->max_size = alcf->max_size;
     x->spool = 1;
+    x->write = 1;
 
     if (ngx_http_penstock_exchange_start(x) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -256,8 +257,9 @@ ngx_http_penstock_av_write_done(ngx_http_penstock_exchange_t *x)
 
     /* 3xx too: a form's usual answer is 303 (RFC 9111, Section 4.4) */
 
-    if (!x->complete || x->status < NGX_HTTP_BAD_REQUEST
-        || x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)
+    if (!x->refused
+        && (!x->complete || x->status < NGX_HTTP_BAD_REQUEST
+            || x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR))
     {
         ngx_http_penstock_av_touch(w);
     }
@@ -294,6 +296,10 @@ ngx_http_penstock_av_write_answer(ngx_http_penstock_av_write_t *w)
     ngx_http_penstock_exchange_t  *x;
 
     x = &w->exchange;
+
+    if (x->refused) {
+        return ngx_http_penstock_exchange_answer(w->request, x);
+    }
 
     if (!x->header && x->status == NGX_HTTP_GATEWAY_TIME_OUT) {
         return ngx_http_penstock_refuse(w->request, NGX_HTTP_GATEWAY_TIME_OUT,

@@ -67,6 +67,8 @@ typedef uint64_t (*ngx_http_penstock_gauge_pt)(void *data);
 typedef struct {
     ngx_array_t                          upstream;
                                          /* ngx_http_penstock_upstream_pt */
+    ngx_array_t                          gates;
+                                         /* ngx_http_penstock_gate_t * */
     ngx_http_penstock_id_pt              correlation_id;
     ngx_array_t                          metrics;
                                          /* ngx_http_penstock_metric_t */
@@ -74,8 +76,11 @@ typedef struct {
 } ngx_http_penstock_main_conf_t;
 
 
+/* set by directives at once: configurations merge in the modules' order */
+
 typedef struct {
     ngx_flag_t                           authenticates;
+    ngx_flag_t                           governs;    /* erp leads writes */
 } ngx_http_penstock_loc_conf_t;
 
 

@@ -23,6 +23,8 @@ static ngx_int_t ngx_http_penstock_exchange_new_body(
 static void ngx_http_penstock_exchange_end(ngx_http_request_t *sr);
 static ngx_int_t ngx_http_penstock_exchange_done(ngx_http_request_t *sr,
     void *data, ngx_int_t rc);
+static ngx_int_t ngx_http_penstock_exchange_refusal(ngx_http_request_t *r,
+    ngx_http_penstock_exchange_t *x);
 static ngx_int_t ngx_http_penstock_exchange_page(ngx_http_request_t *r,
     ngx_http_penstock_exchange_t *x);
 
@@ -51,7 +53,7 @@ static ngx_str_t  ngx_http_penstock_post_method = ngx_string("POST");
 
 
 ngx_int_t
-ngx_http_penstock_exchange_start(ngx_http_penstock_exchange_t *x)
+ngx_http_penstock_exchange_send(ngx_http_penstock_exchange_t *x)
 {
     ngx_str_t           *uri, *args;
     ngx_uint_t           flags;
@@ -88,7 +90,7 @@ ngx_http_penstock_exchange_start(ngx_http_penstock_exchange_t *x)
 
     /* it is queued already: it will end at once, untold */
 
-    x->done = 1;
+    x->request = NULL;
     sr->write_event_handler = ngx_http_penstock_exchange_end;
 
     return NGX_ERROR;
@@ -193,6 +195,21 @@ ngx_http_penstock_exchange_request(ngx_http_penstock_exchange_t *x,
         return NGX_ERROR;
     }
 
+    if (x->add
+        && ngx_http_penstock_set_headers_in(sr, x->add->elts, x->add->nelts)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (x->write) {
+
+        /* a PUT that has left would be tried again by proxy_next_upstream;
+           the name is what is sent */
+
+        sr->method = NGX_HTTP_POST;
+    }
+
     return NGX_OK;
 }
 
@@ -277,7 +294,7 @@ ngx_http_penstock_exchange_done(ngx_http_request_t *sr, void *data,
 {
     ngx_http_penstock_exchange_t  *x = data;
 
-    if (x->done) {
+    if (x->done || sr != x->request) {
         return NGX_OK;
     }
 
@@ -307,6 +324,13 @@ ngx_http_penstock_exchange_done(ngx_http_request_t *sr, void *data,
 
     if (x->complete && ngx_http_penstock_exchange_join(x) != NGX_OK) {
         x->complete = 0;
+    }
+
+    x->unsent = !x->header
+                && (sr->upstream == NULL || !sr->upstream->request_sent);
+
+    if (ngx_http_penstock_exchange_judge(x) == NGX_AGAIN) {
+        return NGX_OK;
     }
 
     x->handler(x);
@@ -357,7 +381,12 @@ ngx_http_penstock_exchange_headers(ngx_http_request_t *r,
     }
 
     r->headers_out.content_length = NULL;
-    r->headers_out.content_length_n = x->size;
+
+    /* the length of what a HEAD would have brought is the upstream's word */
+
+    if (r->method != NGX_HTTP_HEAD || x->get) {
+        r->headers_out.content_length_n = x->size;
+    }
 
     return NGX_OK;
 }
@@ -369,6 +398,10 @@ ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
 {
     ngx_buf_t    *b;
     ngx_chain_t  *out;
+
+    if (x->refused) {
+        return ngx_http_penstock_exchange_refusal(r, x);
+    }
 
     /* with a header, "proxy_intercept_errors" had no page for it */
 
@@ -421,6 +454,21 @@ ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
     out->next = NULL;
 
     return ngx_http_penstock_send(r, out);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_exchange_refusal(ngx_http_request_t *r,
+    ngx_http_penstock_exchange_t *x)
+{
+    if (x->retry_after
+        && ngx_http_penstock_retry_after(r, x->retry_after) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return x->problem ? ngx_http_penstock_problem(r, x->problem)
+                      : (ngx_int_t) x->status;
 }
 
 

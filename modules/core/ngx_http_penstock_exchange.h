@@ -25,6 +25,38 @@ typedef struct ngx_http_penstock_exchange_s  ngx_http_penstock_exchange_t;
 typedef void (*ngx_http_penstock_exchange_pt)(ngx_http_penstock_exchange_t *x);
 
 
+/*
+ * A gate is what a feature does with each exchange that is about to go to an
+ * upstream ("internal" ones pass by): it may take its time, refuse it, or add
+ * to it.  Gates are registered in postconfiguration and entered in that
+ * order.  "state" is the gate's own pointer for this exchange, NULL at first.
+ *
+ * enter: NGX_OK: go on.  NGX_AGAIN: wait; the gate will call
+ * ngx_http_penstock_exchange_continue(), and is then entered again.
+ * NGX_ERROR, or an HTTP status: the exchange ends unsent with it, and with
+ * x->problem and x->retry_after where these are set.
+ *
+ * answered: the answer is there, or given up; x tells.  NGX_OK: fine.
+ * NGX_AGAIN: it is dropped, all gates are left and entered again, and the
+ * request is sent once more.  That happens once at most.
+ *
+ * leave: called once wherever *state is not NULL: after the answer, after a
+ * refusal, or when the request has gone in the middle (x->done is 0 then).
+ * In the reverse order.  May not touch the request but for its pool.
+ *
+ * Each of them may be NULL.
+ */
+
+typedef struct {
+    ngx_int_t  (*enter)(ngx_http_penstock_exchange_t *x, void **state);
+    ngx_int_t  (*answered)(ngx_http_penstock_exchange_t *x, void **state);
+    void       (*leave)(ngx_http_penstock_exchange_t *x, void **state);
+} ngx_http_penstock_gate_t;
+
+
+#define NGX_HTTP_PENSTOCK_GATES  4
+
+
 struct ngx_http_penstock_exchange_s {
 
     /* set before the start; strings live as long as the request */
@@ -52,11 +84,21 @@ struct ngx_http_penstock_exchange_s {
                                                     nothing of the client */
     unsigned                        spool:1;     /* past max_size to a file,
                                                     instead of too_large */
+    unsigned                        write:1;     /* never sent twice */
+
+    /* by gates, in the host's pool */
+
+    ngx_array_t                    *add;         /* request headers, of
+                                                    ngx_http_penstock_header_t,
+                                                    after "headers" */
+    ngx_http_penstock_problem_t    *problem;     /* of a refusal */
+    time_t                          retry_after; /* s; 0: not said */
 
     /* the outcome */
 
     ngx_http_request_t             *request;     /* the clone; its headers_out
-                                                    stay valid */
+                                                    stay valid.  NULL where a
+                                                    gate refused */
     ngx_uint_t                      status;
     ngx_str_t                       answer;      /* when complete, in memory */
     ngx_temp_file_t                *file;        /* or spooled */
@@ -68,8 +110,18 @@ struct ngx_http_penstock_exchange_s {
     unsigned                        upstream:1;  /* a server's answer, not a
                                                     page of nginx */
     unsigned                        header:1;    /* captured */
+    unsigned                        refused:1;   /* by a gate */
+    unsigned                        unsent:1;    /* no byte of the request has
+                                                    left: nothing happened */
 
     /* private */
+
+    void                           *gate[NGX_HTTP_PENSTOCK_GATES];
+    ngx_uint_t                      at;          /* gate to be entered next */
+    ngx_event_t                     event;
+    unsigned                        guarded:1;   /* by a cleanup */
+    unsigned                        held:1;      /* the host, by a count */
+    unsigned                        again:1;     /* sent once more */
 
     ngx_http_post_subrequest_t      post;
     ngx_buf_t                      *buf;
@@ -79,11 +131,21 @@ struct ngx_http_penstock_exchange_s {
 
 
 /*
- * NGX_OK: the handler will be called.  NGX_ERROR: it won't.  The host must
- * be parked without "watch" right after, unless it has been answered.
+ * NGX_OK: the handler will be called, later, be it for a refusal of a gate.
+ * NGX_ERROR: it won't.  The host must be parked without "watch" right after,
+ * unless it has been answered.
  */
 
 ngx_int_t ngx_http_penstock_exchange_start(ngx_http_penstock_exchange_t *x);
+
+/*
+ * gate: in postconfiguration; the structure is static.  NGX_ERROR: no memory
+ * or too many.  continue: from a gate that said NGX_AGAIN.
+ */
+
+ngx_int_t ngx_http_penstock_exchange_gate(ngx_conf_t *cf,
+    ngx_http_penstock_gate_t *gate);
+void ngx_http_penstock_exchange_continue(ngx_http_penstock_exchange_t *x);
 
 /*
  * Answers the host with the captured answer.  For a handler in a phase:

@@ -32,6 +32,17 @@ ngx_int_t ngx_http_penstock_exchange_header(ngx_http_penstock_exchange_t *x,
 ngx_int_t ngx_http_penstock_exchange_body(ngx_http_penstock_exchange_t *x,
     ngx_http_request_t *r, ngx_chain_t *in);
 
+/* sends what has passed the gates; NGX_ERROR: the handler won't be called */
+
+ngx_int_t ngx_http_penstock_exchange_send(ngx_http_penstock_exchange_t *x);
+
+/*
+ * Once the answer is there: NGX_AGAIN where a gate has it sent once more,
+ * else the gates are left.
+ */
+
+ngx_int_t ngx_http_penstock_exchange_judge(ngx_http_penstock_exchange_t *x);
+
 /* puts what was captured in one piece; NGX_ERROR: no memory */
 
 ngx_int_t ngx_http_penstock_exchange_join(ngx_http_penstock_exchange_t *x);

@@ -4,6 +4,7 @@
  */
 
 #include "ngx_http_penstock.h"
+#include "ngx_http_penstock_exchange.h"
 #include "ngx_http_penstock_metrics.h"
 
 
@@ -69,7 +70,10 @@ ngx_http_penstock_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&pmcf->upstream, cf->pool, 4,
                        sizeof(ngx_http_penstock_upstream_pt))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&pmcf->gates, cf->pool, NGX_HTTP_PENSTOCK_GATES,
+                          sizeof(ngx_http_penstock_gate_t *))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -89,6 +93,7 @@ ngx_http_penstock_create_loc_conf(ngx_conf_t *cf)
     }
 
     plcf->authenticates = NGX_CONF_UNSET;
+    plcf->governs = NGX_CONF_UNSET;
 
     return plcf;
 }
@@ -101,6 +106,7 @@ ngx_http_penstock_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_penstock_loc_conf_t  *conf = child;
 
     ngx_conf_merge_value(conf->authenticates, prev->authenticates, 0);
+    ngx_conf_merge_value(conf->governs, prev->governs, 0);
 
     return NGX_CONF_OK;
 }

@@ -4,11 +4,14 @@
  *
  *     probe_exchange [count=N] [get] [body=TEXT] [uri=URI] [args=ARGS]
  *                    [header=NAME:VALUE]... [internal] [max=BYTES] [spool]
- *                    [report];
+ *                    [report] [write] [gate=wait|refuse|late|again];
  *
  * With one exchange its answer is the answer.  With "report", or several,
  * the answer says of each: status, size, complete or not, too large or not,
  * and, on a line of its own, what was kept in memory.
+ *
+ * A gate waits for 50 ms, refuses at once or after that, or has the request
+ * sent again, whose header X-Gate counts.
  */
 
 #include <ngx_config.h>
@@ -28,6 +31,8 @@ typedef struct {
     ngx_uint_t                     internal;
     ngx_uint_t                     spool;
     ngx_uint_t                     report;
+    ngx_uint_t                     write;
+    ngx_str_t                      gate;
     ngx_str_t                      body;
     ngx_str_t                      uri;
     ngx_str_t                      args;
@@ -47,6 +52,13 @@ static ngx_int_t ngx_http_penstock_probe_exchange_handler(
     ngx_http_request_t *r);
 static void ngx_http_penstock_probe_exchange_done(
     ngx_http_penstock_exchange_t *x);
+static ngx_int_t ngx_http_penstock_probe_gate_enter(
+    ngx_http_penstock_exchange_t *x, void **state);
+static void ngx_http_penstock_probe_gate_timer(ngx_event_t *ev);
+static ngx_int_t ngx_http_penstock_probe_gate_answered(
+    ngx_http_penstock_exchange_t *x, void **state);
+static void ngx_http_penstock_probe_gate_leave(
+    ngx_http_penstock_exchange_t *x, void **state);
 static ngx_int_t ngx_http_penstock_probe_exchange_report(
     ngx_http_request_t *r, ngx_http_penstock_probe_exchange_ctx_t *ctx,
     ngx_uint_t n);
@@ -54,6 +66,13 @@ static void *ngx_http_penstock_probe_exchange_create_conf(ngx_conf_t *cf);
 static char *ngx_http_penstock_probe_exchange(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 static ngx_int_t ngx_http_penstock_probe_exchange_init(ngx_conf_t *cf);
+
+
+static ngx_http_penstock_gate_t  ngx_http_penstock_probe_gate = {
+    ngx_http_penstock_probe_gate_enter,
+    ngx_http_penstock_probe_gate_answered,
+    ngx_http_penstock_probe_gate_leave
+};
 
 
 static ngx_command_t  ngx_http_penstock_probe_exchange_commands[] = {
@@ -161,6 +180,7 @@ ngx_http_penstock_probe_exchange_handler(ngx_http_request_t *r)
         x->get = conf->get;
         x->internal = conf->internal;
         x->spool = conf->spool;
+        x->write = conf->write;
         x->headers = conf->headers;
         x->nheaders = conf->nheaders;
 
@@ -193,6 +213,121 @@ ngx_http_penstock_probe_exchange_done(ngx_http_penstock_exchange_t *x)
 
 
 static ngx_int_t
+ngx_http_penstock_probe_gate_enter(ngx_http_penstock_exchange_t *x,
+    void **state)
+{
+    ngx_event_t                              *ev;
+    ngx_http_penstock_header_t               *h;
+    ngx_http_penstock_problem_t              *problem;
+    ngx_http_penstock_probe_exchange_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(x->host,
+                                     ngx_http_penstock_probe_exchange_module);
+
+    if (conf->gate.len == 0) {
+        return NGX_OK;
+    }
+
+    ev = *state;
+
+    if (ev == NULL) {
+        ev = ngx_pcalloc(x->host->pool, sizeof(ngx_event_t));
+        if (ev == NULL) {
+            return NGX_ERROR;
+        }
+
+        ev->handler = ngx_http_penstock_probe_gate_timer;
+        ev->data = x;
+        ev->log = x->host->connection->log;
+
+        *state = ev;
+
+        if (conf->gate.data[0] == 'w' || conf->gate.data[0] == 'l') {
+            ngx_add_timer(ev, 50);
+            return NGX_AGAIN;
+        }
+    }
+
+    if (ev->timer_set) {
+        return NGX_AGAIN;
+    }
+
+    if (conf->gate.data[0] == 'r' || conf->gate.data[0] == 'l') {
+
+        problem = ngx_pcalloc(x->host->pool,
+                              sizeof(ngx_http_penstock_problem_t));
+        if (problem == NULL) {
+            return NGX_ERROR;
+        }
+
+        problem->status = NGX_HTTP_SERVICE_UNAVAILABLE;
+        ngx_str_set(&problem->detail, "refused by a gate");
+
+        x->problem = problem;
+        x->retry_after = 7;
+
+        return NGX_HTTP_SERVICE_UNAVAILABLE;
+    }
+
+    x->add = ngx_array_create(x->host->pool, 1,
+                              sizeof(ngx_http_penstock_header_t));
+    if (x->add == NULL) {
+        return NGX_ERROR;
+    }
+
+    h = ngx_array_push(x->add);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(&h->name, "X-Gate");
+    ngx_str_set(&h->value, "1");
+
+    if (x->again) {
+        ngx_str_set(&h->value, "2");
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_probe_gate_timer(ngx_event_t *ev)
+{
+    ngx_http_penstock_exchange_continue(ev->data);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_probe_gate_answered(ngx_http_penstock_exchange_t *x,
+    void **state)
+{
+    ngx_http_penstock_probe_exchange_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(x->host,
+                                     ngx_http_penstock_probe_exchange_module);
+
+    return (conf->gate.len && conf->gate.data[0] == 'a') ? NGX_AGAIN : NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_probe_gate_leave(ngx_http_penstock_exchange_t *x,
+    void **state)
+{
+    ngx_event_t  *ev = *state;
+
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
+
+    ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                  "probe gate left, done:%ud again:%ud status:%ui",
+                  x->done, x->again, x->status);
+}
+
+
+static ngx_int_t
 ngx_http_penstock_probe_exchange_report(ngx_http_request_t *r,
     ngx_http_penstock_probe_exchange_ctx_t *ctx, ngx_uint_t n)
 {
@@ -217,9 +352,10 @@ ngx_http_penstock_probe_exchange_report(ngx_http_request_t *r,
         x = &ctx->x[i];
 
         b->last = ngx_sprintf(b->last, "status:%ui size:%O complete:%ud "
-                              "too_large:%ud upstream:%ud file:%ud\n%V\n",
+                              "too_large:%ud upstream:%ud file:%ud%s\n%V\n",
                               x->status, x->size, x->complete, x->too_large,
-                              x->upstream, x->file != NULL, &x->answer);
+                              x->upstream, x->file != NULL,
+                              x->unsent ? " unsent" : "", &x->answer);
     }
 
     b->last_buf = 1;
@@ -275,6 +411,12 @@ ngx_http_penstock_probe_exchange(ngx_conf_t *cf, ngx_command_t *cmd,
 
         } else if (ngx_strcmp(value[i].data, "spool") == 0) {
             pcf->spool = 1;
+
+        } else if (ngx_strcmp(value[i].data, "write") == 0) {
+            pcf->write = 1;
+
+        } else if (ngx_strncmp(value[i].data, "gate=", 5) == 0) {
+            pcf->gate = s;
 
         } else if (ngx_strcmp(value[i].data, "report") == 0) {
             pcf->report = 1;
@@ -342,5 +484,5 @@ ngx_http_penstock_probe_exchange_init(ngx_conf_t *cf)
 
     *h = ngx_http_penstock_probe_exchange_handler;
 
-    return NGX_OK;
+    return ngx_http_penstock_exchange_gate(cf, &ngx_http_penstock_probe_gate);
 }
