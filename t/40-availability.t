@@ -215,7 +215,7 @@ location = /no/lines { add_header Cache-Control "max-age=60"; add_header Cache-C
 location = /no/cookie { add_header Set-Cookie a=b; return 200; }
 location = /no/vary { add_header Vary "Accept-Encoding, X-Channel"; return 200; }
 location = /no/any { add_header Vary *; return 200; }
-location = /no/coded { add_header Content-Encoding br; return 200 "x"; }
+location = /no/coded { add_header Content-Encoding br; add_header Vary Accept-Encoding; return 200 "x"; }
 location = /no/expires { expires epoch; return 200; }
 location = /no/malformed { add_header Expires 0; return 200; }
 location = /no/accel { add_header X-Accel-Expires 0; return 200; }
@@ -385,10 +385,11 @@ location = /large {
 
 
 
-=== TEST 16: errors of the upstream's are problems, and are not kept
+=== TEST 16: errors of the upstream's that are intercepted are problems, and are not kept
 --- config
 location /e/ {
     availability_cache a;
+    proxy_intercept_errors on;
     availability_cache_valid 5s;
     add_header X-Status $availability_cache_status always;
     proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/error/;

@@ -11,8 +11,10 @@
 #include "ngx_http_penstock.h"
 #include "ngx_http_penstock_exchange.h"
 #include "ngx_http_penstock_redis.h"
+#include "ps_cache_control.h"
 #include "ps_record.h"
 #include "ps_tags.h"
+#include "ps_targeted.h"
 
 
 /* L1 is asked no longer than this without a look at Redis, ms */
@@ -222,6 +224,9 @@ typedef struct {
     unsigned                              from_l2:1;
     unsigned                              final:1;     /* of the fill: the
                                                           record answers */
+    unsigned                              page:1;      /* a failure that the
+                                                          upstream has a page
+                                                          for */
 } ngx_http_penstock_av_ctx_t;
 
 
@@ -355,6 +360,38 @@ void ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
 void ngx_http_penstock_av_invalidate(ngx_http_penstock_av_zone_t *zone,
     ps_tags_t *tags, ngx_http_penstock_av_waiter_t *waiter,
     ngx_pool_t *pool);
+
+
+/* _head.c: the head of an upstream's answer */
+
+typedef struct {
+    ps_cache_control_t                    cc;
+    ps_targeted_t                         targeted;
+    off_t                                 length;
+    time_t                                expires;     /* NGX_ERROR: malformed,
+                                                          so past */
+    time_t                                date;        /* NGX_ERROR: malformed,
+                                                          0: none */
+    ngx_str_t                             date_text;
+    time_t                                age;
+    time_t                                accel;
+    unsigned                              has_expires:1;
+    unsigned                              has_accel:1;
+    unsigned                              has_age:1;
+    unsigned                              vary:1;      /* on more than the
+                                                          coding */
+    unsigned                              vary_coding:1;
+    unsigned                              set_cookie:1;
+    unsigned                              coded:1;
+    unsigned                              has_length:1;
+    unsigned                              framing:1;   /* no length, or two
+                                                          that differ */
+} ngx_http_penstock_av_head_t;
+
+/* tags that the answer brings are added to "tags" */
+
+void ngx_http_penstock_av_read_head(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_head_t *head, ps_tags_t *tags);
 
 
 /* _response.c: what may be stored, for how long, and as what */

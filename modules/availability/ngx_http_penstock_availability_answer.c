@@ -96,6 +96,10 @@ ngx_http_penstock_av_answer_failure(ngx_http_penstock_av_ctx_t *ctx)
 
     ctx->status = NGX_HTTP_PENSTOCK_AV_ERROR;
 
+    if (ctx->page) {
+        return ngx_http_penstock_av_answer_exchange(ctx);
+    }
+
     if (ngx_http_penstock_retry_after(r, ctx->retry_after > 0
                                          ? ctx->retry_after : 1)
         != NGX_OK
@@ -113,6 +117,11 @@ ngx_http_penstock_av_answer_failure(ngx_http_penstock_av_ctx_t *ctx)
     case NGX_HTTP_SERVICE_UNAVAILABLE:
         return ngx_http_penstock_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                    "Availability can't be read at the moment.");
+
+    case NGX_HTTP_INTERNAL_SERVER_ERROR:
+    case NGX_HTTP_NOT_IMPLEMENTED:
+        return ngx_http_penstock_refuse(r, ctx->fail_status,
+                   "Availability could not be read.");
 
     default:
         return ngx_http_penstock_refuse(r, NGX_HTTP_BAD_GATEWAY,
@@ -163,6 +172,9 @@ ngx_http_penstock_av_header(ngx_http_request_t *r, const char **p)
     case 4:
         if (ngx_strncasecmp(key.data, (u_char *) "ETag", 4) == 0) {
             r->headers_out.etag = h;
+
+        } else if (ngx_strncasecmp(key.data, (u_char *) "Date", 4) == 0) {
+            r->headers_out.date = h;
         }
 
         break;
@@ -179,6 +191,15 @@ ngx_http_penstock_av_header(ngx_http_request_t *r, const char **p)
             r->headers_out.last_modified = h;
             r->headers_out.last_modified_time =
                                   ngx_parse_http_time(value.data, value.len);
+        }
+
+        break;
+
+    case 16:
+        if (ngx_strncasecmp(key.data, (u_char *) "Content-Encoding", 16)
+            == 0)
+        {
+            r->headers_out.content_encoding = h;
         }
 
         break;
@@ -272,8 +293,8 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
         break;
 
     case NGX_HTTP_PENSTOCK_AV_ERROR:
-        p = ngx_sprintf(p, "Penstock; fwd=%s; detail=error",
-                        ctx->have ? "stale" : "uri-miss");
+        p = ngx_sprintf(p, "Penstock; fwd=%s; fwd-status=%ui; detail=error",
+                        ctx->have ? "stale" : "uri-miss", ctx->fail_status);
         break;
 
     default:

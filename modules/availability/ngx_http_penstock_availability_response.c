@@ -5,40 +5,17 @@
  */
 
 #include "ngx_http_penstock_availability.h"
-#include "ps_age.h"
-#include "ps_cache_control.h"
 
 
 #define NGX_HTTP_PENSTOCK_MAX_FRESH  2147483     /* s, so that ms fit */
 
 
-typedef struct {
-    ps_cache_control_t   cc;
-    off_t                length;
-    time_t               expires;       /* NGX_ERROR: malformed, so past */
-    time_t               date;
-    time_t               age;
-    time_t               accel;
-    unsigned             has_expires:1;
-    unsigned             has_accel:1;
-    unsigned             has_age:1;
-    unsigned             vary:1;        /* on more than the coding */
-    unsigned             set_cookie:1;
-    unsigned             coded:1;
-    unsigned             has_length:1;
-    unsigned             framing:1;     /* no length, or two that differ */
-} ngx_http_penstock_av_head_t;
-
-
-static uint32_t ngx_http_penstock_av_window(int64_t said, time_t configured);
-static void ngx_http_penstock_av_read_head(ngx_http_penstock_av_ctx_t *ctx,
-    ngx_http_penstock_av_head_t *head, ps_tags_t *tags);
-static void ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
-    ngx_http_penstock_av_head_t *head, ps_tags_t *tags, ngx_table_elt_t *h);
-static void ngx_http_penstock_av_read_vary(ngx_http_penstock_av_head_t *head,
-    ngx_str_t *value);
-static void ngx_http_penstock_av_drop_named(ngx_list_t *list,
-    ngx_str_t *names);
+static ngx_uint_t ngx_http_penstock_av_storable(ngx_uint_t status,
+    ngx_http_penstock_av_head_t *head);
+static ngx_int_t ngx_http_penstock_av_date(ngx_http_request_t *sr,
+    ngx_http_penstock_av_head_t *head);
+static uint32_t ngx_http_penstock_av_window(ps_cache_control_t *cc,
+    int64_t said, time_t configured);
 static time_t ngx_http_penstock_av_fresh(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_head_t *head);
 static ngx_uint_t ngx_http_penstock_av_kept(ngx_table_elt_t *h);
@@ -61,7 +38,6 @@ static ngx_str_t  ngx_http_penstock_av_dropped[] = {
     ngx_string("Set-Cookie"),
     ngx_string("Accept-Ranges"),
     ngx_string("Age"),
-    ngx_string("Date"),
     ngx_string("Server"),
     ngx_null_string
 };
@@ -89,13 +65,14 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
             return NGX_HTTP_PENSTOCK_AV_NO_STORE;
         }
 
-        ctx->fail_status = x->header ? NGX_HTTP_BAD_GATEWAY : x->status;
+        ctx->fail_status = (x->header
+                            || x->status < NGX_HTTP_BAD_GATEWAY)
+                           ? NGX_HTTP_BAD_GATEWAY : x->status;
         ctx->retry_after = x->retry_after;
 
         return NGX_HTTP_PENSTOCK_AV_FAILURE;
     }
 
-    ngx_memzero(&head, sizeof(ngx_http_penstock_av_head_t));
     ngx_http_penstock_av_read_head(ctx, &head, tags);
 
     fresh = ngx_http_penstock_av_fresh(ctx, &head);
@@ -118,8 +95,21 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
     if (x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR
         || x->status == NGX_HTTP_TOO_MANY_REQUESTS)
     {
-        ctx->fail_status = (x->status == NGX_HTTP_TOO_MANY_REQUESTS)
-                           ? NGX_HTTP_SERVICE_UNAVAILABLE : x->status;
+        ctx->fail_status = x->status;
+
+        /* that limit is ours: not the client's, who would be told of it */
+
+        if (x->status == NGX_HTTP_TOO_MANY_REQUESTS) {
+            ctx->fail_status = NGX_HTTP_SERVICE_UNAVAILABLE;
+
+        } else if (x->upstream
+                   && !x->request->upstream->conf->intercept_errors)
+        {
+            ctx->page = 1;
+
+        } else if (x->status < NGX_HTTP_BAD_GATEWAY) {
+            ctx->fail_status = NGX_HTTP_BAD_GATEWAY;
+        }
 
         return NGX_HTTP_PENSTOCK_AV_FAILURE;
     }
@@ -133,9 +123,13 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
     if (!x->header || fresh <= age
         || x->status == NGX_HTTP_PARTIAL_CONTENT
         || x->status == NGX_HTTP_NOT_MODIFIED
-        || head.cc.no_store || head.cc.no_cache || head.cc.private_
-        || head.vary || head.set_cookie || head.coded || tags->overflow)
+        || !ngx_http_penstock_av_storable(x->status, &head)
+        || tags->overflow)
     {
+        return NGX_HTTP_PENSTOCK_AV_NO_STORE;
+    }
+
+    if (ngx_http_penstock_av_date(x->request, &head) != NGX_OK) {
         return NGX_HTTP_PENSTOCK_AV_NO_STORE;
     }
 
@@ -146,212 +140,117 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
     record->created = ngx_http_penstock_av_now() - (uint64_t) age * 1000;
     record->fresh = (uint32_t) fresh * 1000;
 
-    if (!head.cc.must_revalidate) {
-        record->while_revalidate = ngx_http_penstock_av_window(
-                                       head.cc.stale_while_revalidate,
-                                       ctx->conf->while_revalidate);
-        record->if_error = ngx_http_penstock_av_window(
-                               head.cc.stale_if_error, ctx->conf->if_error);
-    }
+    record->while_revalidate = ngx_http_penstock_av_window(&head.cc,
+                                   head.cc.stale_while_revalidate,
+                                   ctx->conf->while_revalidate);
+    record->if_error = ngx_http_penstock_av_window(&head.cc,
+                           head.cc.stale_if_error, ctx->conf->if_error);
 
     return NGX_HTTP_PENSTOCK_AV_STORE;
 }
 
 
-/* ms; what the answer says goes before the directive */
+static ngx_uint_t
+ngx_http_penstock_av_storable(ngx_uint_t status,
+    ngx_http_penstock_av_head_t *head)
+{
+    if (head->cc.must_understand) {
+
+        /* who understands may store in spite of no-store (RFC 9111,
+           Section 5.2.2.3) */
+
+        switch (status) {
+        case NGX_HTTP_OK:
+        case 203:
+        case NGX_HTTP_NO_CONTENT:
+        case 300:
+        case NGX_HTTP_MOVED_PERMANENTLY:
+        case NGX_HTTP_MOVED_TEMPORARILY:
+        case NGX_HTTP_SEE_OTHER:
+        case NGX_HTTP_TEMPORARY_REDIRECT:
+        case NGX_HTTP_PERMANENT_REDIRECT:
+        case NGX_HTTP_NOT_FOUND:
+        case NGX_HTTP_NOT_ALLOWED:
+        case 410:
+        case NGX_HTTP_REQUEST_URI_TOO_LARGE:
+            break;
+
+        default:
+            return 0;
+        }
+
+    } else if (head->cc.no_store) {
+        return 0;
+    }
+
+    /*
+     * A fill asks without Accept-Encoding: what is coded all the same is so
+     * for everybody, unless the answer says that it depends.
+     */
+
+    return !(head->cc.no_cache || head->cc.private_ || head->vary
+             || head->set_cookie || (head->coded && head->vary_coding));
+}
+
+
+/*
+ * The time at which the upstream made the answer stays with it, as Expires
+ * and Age speak of it; nginx's proxy hides it and says "now".  One that has
+ * none is of now (RFC 9110, Section 6.6.1).
+ */
+
+static ngx_int_t
+ngx_http_penstock_av_date(ngx_http_request_t *sr,
+    ngx_http_penstock_av_head_t *head)
+{
+    ngx_str_t         value;
+    static ngx_str_t  name = ngx_string("Date");
+
+    if (sr->headers_out.date) {
+        sr->headers_out.date->hash = 0;
+    }
+
+    value = head->date_text;
+
+    if (head->date <= 0) {
+        value.len = ngx_cached_http_time.len;
+
+        value.data = ngx_pnalloc(sr->pool, value.len);
+        if (value.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(value.data, ngx_cached_http_time.data, value.len);
+    }
+
+    sr->headers_out.date = ngx_http_penstock_add_header(sr, &name, &value);
+
+    return sr->headers_out.date ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
+ * ms; what the answer says goes before the directive, which does not go
+ * before a word against stale answers (RFC 9111, Section 4.2.4)
+ */
 
 static uint32_t
-ngx_http_penstock_av_window(int64_t said, time_t configured)
+ngx_http_penstock_av_window(ps_cache_control_t *cc, int64_t said,
+    time_t configured)
 {
     int64_t  sec;
 
-    sec = (said != PS_CC_UNSET) ? said : configured;
+    if (cc->must_revalidate) {
+        return 0;
+    }
+
+    sec = said;
+
+    if (sec == PS_CC_UNSET) {
+        sec = (cc->s_maxage != PS_CC_UNSET) ? 0 : configured;
+    }
 
     return (uint32_t) ngx_min(sec, NGX_HTTP_PENSTOCK_MAX_FRESH) * 1000;
-}
-
-
-/* what the upstream said, before proxy_hide_header */
-
-static void
-ngx_http_penstock_av_read_head(ngx_http_penstock_av_ctx_t *ctx,
-    ngx_http_penstock_av_head_t *head, ps_tags_t *tags)
-{
-    ngx_uint_t           i;
-    ngx_list_part_t     *part;
-    ngx_table_elt_t     *h;
-    ngx_http_request_t  *sr;
-
-    ps_cache_control_init(&head->cc);
-
-    sr = ctx->exchange.request;
-
-    part = ctx->exchange.upstream ? &sr->upstream->headers_in.headers.part
-                                  : &sr->headers_out.headers.part;
-
-    for ( /* void */ ; part; part = part->next) {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            if (h[i].hash) {
-                ngx_http_penstock_av_read_header(ctx, head, tags, &h[i]);
-            }
-        }
-    }
-}
-
-
-static void
-ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
-    ngx_http_penstock_av_head_t *head, ps_tags_t *tags, ngx_table_elt_t *h)
-{
-    off_t      off;
-    ngx_int_t  n;
-
-#define ngx_http_penstock_av_is(s)                                            \
-    (h->key.len == sizeof(s) - 1                                              \
-     && ngx_strncasecmp(h->key.data, (u_char *) s, sizeof(s) - 1) == 0)
-
-    if (ngx_http_penstock_av_is("Cache-Control")) {
-        ps_cache_control_parse(&head->cc, (char *) h->value.data,
-                               h->value.len);
-
-    } else if (ngx_http_penstock_av_is("Content-Length")) {
-
-        off = ngx_atoof(h->value.data, h->value.len);
-
-        if (off == NGX_ERROR || (head->has_length && off != head->length)) {
-            head->framing = 1;
-        }
-
-        head->has_length = 1;
-        head->length = off;
-
-    } else if (ngx_http_penstock_av_is("Expires")) {
-        head->has_expires = 1;
-        head->expires = ngx_parse_http_time(h->value.data, h->value.len);
-
-    } else if (ngx_http_penstock_av_is("Date")) {
-        head->date = ngx_parse_http_time(h->value.data, h->value.len);
-
-    } else if (ngx_http_penstock_av_is("Age")) {
-
-        /* of two that differ, or don't, neither is known to be ours */
-
-        head->age = head->has_age
-                    ? PS_AGE_MAX
-                    : (time_t) ps_age_parse((char *) h->value.data,
-                                            h->value.len);
-        head->has_age = 1;
-
-    } else if (ngx_http_penstock_av_is("X-Accel-Expires")) {
-        n = ngx_atoi(h->value.data, h->value.len);
-
-        if (n != NGX_ERROR) {
-            head->has_accel = 1;
-            head->accel = n;
-        }
-
-    } else if (ngx_http_penstock_av_is("Vary")) {
-        ngx_http_penstock_av_read_vary(head, &h->value);
-
-    } else if (ngx_http_penstock_av_is("Connection")) {
-        ngx_http_penstock_av_drop_named(
-                         &ctx->exchange.request->headers_out.headers,
-                         &h->value);
-
-    } else if (ngx_http_penstock_av_is("Set-Cookie")) {
-        head->set_cookie = 1;
-
-    } else if (ngx_http_penstock_av_is("Content-Encoding")) {
-        head->coded = 1;
-
-    } else if (ngx_http_penstock_av_is("Cache-Tag")) {
-        ps_tags_list(tags, (char *) h->value.data, h->value.len);
-
-    } else if (ngx_http_penstock_av_is("Retry-After")) {
-        n = ngx_atoi(h->value.data, h->value.len);
-        ctx->retry_after = (n == NGX_ERROR) ? 0 : n;
-    }
-
-#undef ngx_http_penstock_av_is
-}
-
-
-/* a fill asks without Accept-Encoding, so that one alone changes nothing */
-
-static void
-ngx_http_penstock_av_read_vary(ngx_http_penstock_av_head_t *head,
-    ngx_str_t *value)
-{
-    u_char  *p, *end, *name;
-    size_t   len;
-
-    p = value->data;
-    end = p + value->len;
-
-    while (p < end) {
-
-        if (*p == ' ' || *p == '\t' || *p == ',') {
-            p++;
-            continue;
-        }
-
-        name = p;
-
-        while (p < end && *p != ' ' && *p != '\t' && *p != ',') {
-            p++;
-        }
-
-        len = p - name;
-
-        if (len != sizeof("Accept-Encoding") - 1
-            || ngx_strncasecmp(name, (u_char *) "Accept-Encoding", len) != 0)
-        {
-            head->vary = 1;
-        }
-    }
-}
-
-
-/* fields of the upstream's connection (RFC 9110, Section 7.6.1) */
-
-static void
-ngx_http_penstock_av_drop_named(ngx_list_t *list, ngx_str_t *names)
-{
-    u_char           *p, *end, *name;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    p = names->data;
-    end = p + names->len;
-
-    while (p < end) {
-
-        if (*p == ' ' || *p == '\t' || *p == ',') {
-            p++;
-            continue;
-        }
-
-        name = p;
-
-        while (p < end && *p != ' ' && *p != '\t' && *p != ',') {
-            p++;
-        }
-
-        for (part = &list->part; part; part = part->next) {
-            h = part->elts;
-
-            for (i = 0; i < part->nelts; i++) {
-                if (h[i].key.len == (size_t) (p - name)
-                    && ngx_strncasecmp(h[i].key.data, name, p - name) == 0)
-                {
-                    h[i].hash = 0;
-                }
-            }
-        }
-    }
 }
 
 

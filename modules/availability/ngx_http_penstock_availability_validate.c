@@ -145,9 +145,17 @@ ngx_http_penstock_av_freshen(ngx_http_penstock_av_ctx_t *ctx,
         name.data = (u_char *) key;
         value.data = (u_char *) text;
 
-        /* a field of several lines: our own of that name don't count */
+        /*
+         * A field of several lines: our own of that name don't count.  The
+         * time of the answer before is not that of the 304.
+         */
 
-        if (!ngx_http_penstock_av_named(in, &name)) {
+        if (!ngx_http_penstock_av_named(in, &name)
+            && !(name.len == sizeof("Date") - 1
+                 && ngx_strncasecmp(name.data, (u_char *) "Date",
+                                    sizeof("Date") - 1)
+                    == 0))
+        {
 
             h = ngx_list_push(in);
             if (h == NULL) {

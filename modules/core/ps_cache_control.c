@@ -5,9 +5,6 @@
 #include "ps_cache_control.h"
 
 
-#define PS_CC_MAX_AGE  2147483647
-
-
 static int64_t ps_cc_age(const char *p, size_t len);
 static void ps_cc_set(int64_t *age, int64_t value);
 static void ps_cc_directive(ps_cache_control_t *cc, const char *name,
@@ -23,6 +20,8 @@ ps_cache_control_init(ps_cache_control_t *cc)
     cc->s_maxage = PS_CC_UNSET;
     cc->stale_while_revalidate = PS_CC_UNSET;
     cc->stale_if_error = PS_CC_UNSET;
+    cc->max_stale = PS_CC_UNSET;
+    cc->min_fresh = PS_CC_UNSET;
 }
 
 
@@ -88,6 +87,7 @@ static void
 ps_cc_directive(ps_cache_control_t *cc, const char *name, size_t len,
     const char *arg, size_t arglen)
 {
+    int64_t  age;
 
 #define ps_cc_is(s)  (len == sizeof(s) - 1 && strncasecmp(name, s, len) == 0)
 
@@ -103,6 +103,22 @@ ps_cc_directive(ps_cache_control_t *cc, const char *name, size_t len,
     } else if (ps_cc_is("stale-if-error")) {
         ps_cc_set(&cc->stale_if_error, ps_cc_age(arg, arglen));
 
+    } else if (ps_cc_is("max-stale")) {
+        ps_cc_set(&cc->max_stale, arg ? ps_cc_age(arg, arglen)
+                                      : PS_CC_MAX_AGE);
+
+    } else if (ps_cc_is("min-fresh")) {
+        age = ps_cc_age(arg, arglen);
+
+        /* here the larger asks for more */
+
+        if (age > cc->min_fresh) {
+            cc->min_fresh = age;
+        }
+
+    } else if (ps_cc_is("only-if-cached")) {
+        cc->only_if_cached = 1;
+
     } else if (ps_cc_is("no-store")) {
         cc->no_store = 1;
 
@@ -117,6 +133,9 @@ ps_cc_directive(ps_cache_control_t *cc, const char *name, size_t len,
 
     } else if (ps_cc_is("must-revalidate") || ps_cc_is("proxy-revalidate")) {
         cc->must_revalidate = 1;
+
+    } else if (ps_cc_is("must-understand")) {
+        cc->must_understand = 1;
     }
 
 #undef ps_cc_is

@@ -1,6 +1,6 @@
 
 /*
- * Cache-Control of a response (RFC 9111, Section 5.2; RFC 5861).
+ * Cache-Control of a response or a request (RFC 9111, Section 5.2; RFC 5861).
  */
 
 #ifndef _PS_CACHE_CONTROL_H_INCLUDED_
@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 
-#define PS_CC_UNSET  (-1)
+#define PS_CC_UNSET    (-1)
+#define PS_CC_MAX_AGE  2147483647        /* s; RFC 9111, Section 1.2.2 */
 
 
 typedef struct {
@@ -19,12 +20,16 @@ typedef struct {
     int64_t   s_maxage;
     int64_t   stale_while_revalidate;
     int64_t   stale_if_error;
+    int64_t   max_stale;                /* of requests; PS_CC_MAX_AGE: any */
+    int64_t   min_fresh;
 
     unsigned  no_store:1;
     unsigned  no_cache:1;
     unsigned  private_:1;
     unsigned  public_:1;
     unsigned  must_revalidate:1;        /* or proxy-revalidate */
+    unsigned  must_understand:1;
+    unsigned  only_if_cached:1;         /* of requests */
 } ps_cache_control_t;
 
 

@@ -160,6 +160,32 @@ test_flags(void **state)
 }
 
 
+static void
+test_of_requests(void **state)
+{
+    ps_cache_control_t  cc;
+
+    cc = one("max-age=0, min-fresh=3, min-fresh=5, max-stale=7, "
+             "only-if-cached, no-cache");
+    assert_int_equal(cc.max_age, 0);
+    assert_int_equal(cc.min_fresh, 5);
+    assert_int_equal(cc.max_stale, 7);
+    assert_true(cc.only_if_cached && cc.no_cache);
+
+    /* any, and none for what is no age */
+
+    assert_int_equal(one("max-stale").max_stale, PS_CC_MAX_AGE);
+    assert_int_equal(one("max-stale=x").max_stale, 0);
+    assert_int_equal(one("max-stale, max-stale=3").max_stale, 3);
+
+    cc = one("max-age=5, must-understand");
+    assert_int_equal(cc.max_stale, PS_CC_UNSET);
+    assert_int_equal(cc.min_fresh, PS_CC_UNSET);
+    assert_false(cc.only_if_cached);
+    assert_true(cc.must_understand);
+}
+
+
 /* what stands in the quotes of another directive is not a directive */
 
 static void
@@ -207,6 +233,7 @@ main(void)
         cmocka_unit_test(test_large_ages),
         cmocka_unit_test(test_repeated),
         cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_of_requests),
         cmocka_unit_test(test_quoted),
         cmocka_unit_test(test_odd),
     };
