@@ -336,6 +336,31 @@ my %wrong = (
          . '"nowhere"'],
     ],
 
+    response_mask => [
+        ['location', 'response_mask off /a;', '"response_mask off" takes no '
+         . 'other parameter'],
+        ['location', "response_mask off;\n!response_mask /a;", 'duplicate'],
+        ['location', "response_mask /a;\n!response_mask off;", 'duplicate'],
+        ['location', 'response_mask a;', 'write JSON pointers'],
+        ['location', 'response_mask /a mask=x /b;', 'invalid or repeated '
+         . 'parameter "/b"'],
+        ['location', 'response_mask /a mask=x mask=y;', 'invalid or repeated '
+         . 'parameter "mask=y"'],
+        ['location', 'response_mask unless=$uri;', 'needs a JSON pointer'],
+        ['location', 'response_mask /a unless=1;', 'write a variable'],
+        ['location', 'response_mask /a unless=$no_such_thing;', 'unknown '
+         . '"no_such_thing" variable'],
+        ['location', 'response_mask /~;', 'is no JSON pointer'],
+        ['location', 'response_mask "";', 'add "mask=STRING"'],
+        ['location', join("\n", map { ($_ == 7 ? '!' : '')
+         . "response_mask /a mask=$_;" } 1 .. 7), 'different masks'],
+    ],
+    response_mask_max_size => [
+        ['location', 'response_mask_max_size 16m;', 'below 16m'],
+        ['location', 'response_mask_max_size 0;', 'above 0'],
+        ['location', 'response_mask_max_size big;', 'invalid value'],
+    ],
+
     redis => [
         ['http', 'redis "" { server 127.0.0.1; }', 'invalid redis name "": '],
         ['http', "redis m {\n!}", 'no "server" in redis "m", add for '

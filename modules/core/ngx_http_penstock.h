@@ -220,6 +220,15 @@ ngx_int_t ngx_http_penstock_problem(ngx_http_request_t *r,
 ngx_int_t ngx_http_penstock_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *detail);
 
+/*
+ * For a header filter: gives r->headers_out, whose status is the problem's,
+ * what a problem document needs, and returns its body to be sent for the one
+ * there was.
+ */
+
+ngx_int_t ngx_http_penstock_problem_answer(ngx_http_request_t *r,
+    ngx_http_penstock_problem_t *problem, ngx_buf_t **out);
+
 /* Retry-After in seconds on the reply */
 
 ngx_int_t ngx_http_penstock_retry_after(ngx_http_request_t *r, time_t sec);

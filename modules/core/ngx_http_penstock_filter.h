@@ -56,10 +56,4 @@ ngx_int_t ngx_http_penstock_exchange_join(ngx_http_penstock_exchange_t *x);
 
 void ngx_http_penstock_keep_delay(ngx_http_request_t *r);
 
-/* the problem as a JSON document in r->pool */
-
-ngx_int_t ngx_http_penstock_problem_body(ngx_http_request_t *r,
-    ngx_http_penstock_problem_t *problem, ngx_str_t *body);
-
-
 #endif /* _NGX_HTTP_PENSTOCK_FILTER_H_INCLUDED_ */

@@ -12,8 +12,6 @@
 
 
 static ngx_int_t ngx_http_penstock_header_filter(ngx_http_request_t *r);
-static ngx_int_t ngx_http_penstock_problem_header(ngx_http_request_t *r,
-    ngx_http_penstock_filter_ctx_t *ctx);
 static ngx_int_t ngx_http_penstock_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_penstock_filter_init(ngx_conf_t *cf);
@@ -76,57 +74,13 @@ ngx_http_penstock_header_filter(ngx_http_request_t *r)
 
     if (ctx && ctx->problem
         && ctx->problem->status == r->headers_out.status
-        && ngx_http_penstock_problem_header(r, ctx) != NGX_OK)
+        && ngx_http_penstock_problem_answer(r, ctx->problem, &ctx->body)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     return ngx_http_next_header_filter(r);
-}
-
-
-static ngx_int_t
-ngx_http_penstock_problem_header(ngx_http_request_t *r,
-    ngx_http_penstock_filter_ctx_t *ctx)
-{
-    ngx_str_t         body;
-    ngx_buf_t        *b;
-    static ngx_str_t  name = ngx_string("Cache-Control");
-    static ngx_str_t  no_store = ngx_string("no-store");
-
-    if (ngx_http_penstock_problem_body(r, ctx->problem, &body) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    b = ngx_calloc_buf(r->pool);
-    if (b == NULL) {
-        return NGX_ERROR;
-    }
-
-    b->pos = body.data;
-    b->last = body.data + body.len;
-    b->memory = 1;
-    b->last_buf = 1;
-    b->last_in_chain = 1;
-
-    ctx->body = b;
-
-    ngx_http_clear_content_length(r);
-    ngx_http_clear_accept_ranges(r);
-    ngx_http_clear_last_modified(r);
-    ngx_http_clear_etag(r);
-
-    r->headers_out.content_length_n = body.len;
-
-    ngx_str_set(&r->headers_out.content_type, "application/problem+json");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
-
-    if (ngx_http_penstock_add_header(r, &name, &no_store) == NULL) {
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
 }
 
 

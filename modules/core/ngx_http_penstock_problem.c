@@ -15,6 +15,8 @@ typedef struct {
 } ngx_http_penstock_title_t;
 
 
+static ngx_int_t ngx_http_penstock_problem_body(ngx_http_request_t *r,
+    ngx_http_penstock_problem_t *problem, ngx_str_t *body);
 static size_t ngx_http_penstock_problem_member(u_char **p, const char *name,
     ngx_str_t *value);
 static const char *ngx_http_penstock_problem_title(ngx_uint_t status);
@@ -85,6 +87,53 @@ ngx_http_penstock_refuse(ngx_http_request_t *r, ngx_uint_t status,
 
 
 ngx_int_t
+ngx_http_penstock_problem_answer(ngx_http_request_t *r,
+    ngx_http_penstock_problem_t *problem, ngx_buf_t **out)
+{
+    ngx_str_t         body;
+    ngx_buf_t        *b;
+    static ngx_str_t  name = ngx_string("Cache-Control");
+    static ngx_str_t  no_store = ngx_string("no-store");
+
+    if (ngx_http_penstock_problem_body(r, problem, &body) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pos = body.data;
+    b->last = body.data + body.len;
+    b->memory = 1;
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    *out = b;
+
+    ngx_http_clear_content_length(r);
+    ngx_http_clear_accept_ranges(r);
+    ngx_http_clear_last_modified(r);
+    ngx_http_clear_etag(r);
+
+    r->headers_out.content_length_n = body.len;
+
+    ngx_str_set(&r->headers_out.content_type, "application/problem+json");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    if (ngx_http_penstock_add_header(r, &name, &no_store) == NULL) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* the problem as a JSON document in r->pool */
+
+static ngx_int_t
 ngx_http_penstock_problem_body(ngx_http_request_t *r,
     ngx_http_penstock_problem_t *problem, ngx_str_t *body)
 {

@@ -2,9 +2,6 @@
 #include "ps_json_escape.h"
 
 
-static size_t ps_utf8_length(const unsigned char *p, size_t len);
-
-
 size_t
 ps_json_escape(char *dst, const char *src, size_t len)
 {
@@ -55,9 +52,7 @@ ps_json_escape(char *dst, const char *src, size_t len)
 }
 
 
-/* the length of the valid sequence at p, 0 where there is none */
-
-static size_t
+size_t
 ps_utf8_length(const unsigned char *p, size_t len)
 {
     size_t         n, i;

@@ -25,4 +25,12 @@
 size_t ps_json_escape(char *dst, const char *src, size_t len);
 
 
+/*
+ * The length of the character at p (RFC 3629), with "len" bytes there, at
+ * least one; 0 where there is none.
+ */
+
+size_t ps_utf8_length(const unsigned char *p, size_t len);
+
+
 #endif /* _PS_JSON_ESCAPE_H_INCLUDED_ */

@@ -6,16 +6,6 @@
 #include <string.h>
 
 
-#define PS_JSON_POINTER_NO_INDEX  SIZE_MAX
-
-
-typedef struct {
-    const char           *name;      /* unescaped, ends with a zero */
-    size_t                index;     /* of an array, when it can be one */
-    int                   any;
-} ps_json_token_t;
-
-
 /* one piece of memory, with the names behind it */
 
 struct ps_json_pointer_s {
@@ -110,6 +100,7 @@ ps_json_pointer_parse(const char *text, size_t len, const char **err)
 
     for (i = 0; i < pointer->n; i++) {
         token = &pointer->tokens[i];
+        token->len = strlen(token->name);
         token->index = ps_json_pointer_index(token->name);
         token->any = strcmp(token->name, "*") == 0;
     }
@@ -128,6 +119,20 @@ void
 ps_json_pointer_free(ps_json_pointer_t *pointer)
 {
     free(pointer);
+}
+
+
+size_t
+ps_json_pointer_count(const ps_json_pointer_t *pointer)
+{
+    return pointer->n;
+}
+
+
+const ps_json_token_t *
+ps_json_pointer_token(const ps_json_pointer_t *pointer, size_t i)
+{
+    return &pointer->tokens[i];
 }
 
 

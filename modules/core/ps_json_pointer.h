@@ -9,6 +9,7 @@
 
 
 #include <stddef.h>
+#include <stdint.h>
 #include <jansson.h>
 
 
@@ -25,6 +26,16 @@ typedef enum {
 
 
 typedef struct ps_json_pointer_s  ps_json_pointer_t;
+
+
+#define PS_JSON_POINTER_NO_INDEX  SIZE_MAX
+
+typedef struct {
+    const char  *name;           /* unescaped, ends with a zero */
+    size_t       len;
+    size_t       index;          /* of an array, when it can be one */
+    int          any;            /* "*" */
+} ps_json_token_t;
 
 
 /* a match; all references are borrowed */
@@ -54,6 +65,12 @@ typedef int (*ps_json_pointer_pt)(const ps_json_match_t *match, void *data);
 ps_json_pointer_t *ps_json_pointer_parse(const char *text, size_t len,
     const char **err);
 void ps_json_pointer_free(ps_json_pointer_t *pointer);
+
+/* its tokens, for who walks over something else than jansson's values */
+
+size_t ps_json_pointer_count(const ps_json_pointer_t *pointer);
+const ps_json_token_t *ps_json_pointer_token(
+    const ps_json_pointer_t *pointer, size_t i);
 
 
 /*
