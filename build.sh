@@ -20,9 +20,14 @@ usage: ./build.sh COMMAND
                              every test there is; --asan: only those that run
                              nginx, with sanitizers; --only: only the files
                              whose path matches the regular expression
+  analyze                    style and static analysis; a part of test
   bench                      what a request costs, side by side
   fuzz [SECONDS]             each parser for that long (default 30)
-  deps [build|demo|test|bench|fuzz|all]
+  matrix [--build] [--fresh] [--only PATTERN] [SUITE...]
+                             builds and tests in chroots of Debian 12, 13 and
+                             sid (bookworm, trixie, sid); --build: builds
+                             only; --fresh: with new chroots
+  deps [build|analyze|demo|test|bench|fuzz|all]
                              installs the packages a command needs
   clean                      removes what was built
 
@@ -48,6 +53,9 @@ die() {
 
 . "$root/tests/run/deps.sh"
 . "$root/tests/run/test.sh"
+. "$root/tests/run/analyze.sh"
+. "$root/tests/run/matrix.sh"
+. "$root/tests/run/nginx.sh"
 
 
 need() {
@@ -138,7 +146,7 @@ case $command in
     deps)
         for set in ${1:-test}; do
             case $set in
-                build|demo|test|bench|fuzz)
+                build|analyze|demo|test|bench|fuzz)
                     set=packages_$set
                     need ${!set}
                     ;;
@@ -146,7 +154,8 @@ case $command in
                     need $packages_test $packages_bench $packages_fuzz
                     ;;
                 *)
-                    die "deps for what? build, demo, test, bench, fuzz or all"
+                    die "deps for what? build, analyze, demo, test, bench," \
+                        "fuzz or all"
                     ;;
             esac
         done
@@ -170,6 +179,12 @@ case $command in
     test)
         run_tests "$@"
         ;;
+    analyze)
+        need $packages_analyze
+        build_module plain
+        run_analyze
+        [ -z "$failed" ] || die "the sources have faults (see above)"
+        ;;
     bench)
         need $packages_bench
         build_module plain
@@ -178,6 +193,9 @@ case $command in
     fuzz)
         need $packages_fuzz
         run_fuzz "${1:-30}"
+        ;;
+    matrix)
+        run_matrix "$@"
         ;;
     clean)
         rm -rf "$build"

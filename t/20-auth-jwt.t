@@ -258,7 +258,7 @@ location = /t {
 location = /t {
     auth_jwt "api";
     auth_jwt_key_file $TEST_NGINX_KEYS/public.json;
-    auth_jwt_leeway 30s;
+    auth_jwt_leeway 30m;
     empty_gif;
 }
 --- request eval
@@ -266,7 +266,8 @@ location = /t {
 --- more_headers eval
 [map { PenstockTokens::bearer(PenstockTokens::mint('ES256', 'ES256',
        '--kid', 'ES256', @$_)) }
-     ['--exp', '-10'], ['--exp', '-40'], ['--nbf', '10'], ['--nbf', '100']]
+     ['--exp', '-60'], ['--exp', '-1900'], ['--nbf', '600'],
+     ['--nbf', '7200']]
 --- error_code eval
 [200, 401, 200, 401]
 --- response_headers eval

@@ -270,8 +270,9 @@ ngx_http_penstock_sample(ngx_conf_t *cf, const char *name, const char *help,
 
     for (i = 0; i < metric->samples.nelts; i++) {
         if (sample[i].labels.len == labels->len
-            && ngx_memcmp(sample[i].labels.data, labels->data, labels->len)
-               == 0)
+            && (labels->len == 0
+                || ngx_memcmp(sample[i].labels.data, labels->data, labels->len)
+                   == 0))
         {
             return &sample[i];
         }

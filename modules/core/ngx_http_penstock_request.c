@@ -344,6 +344,11 @@ ngx_http_penstock_body_handler(ngx_http_request_t *r)
 
     pr = ngx_http_penstock_find_request(r);
 
+    if (pr == NULL) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
     pr->body_read = 1;
 
     /* the exchange's proxy would close the temp file */

@@ -253,6 +253,8 @@ ngx_http_penstock_oauth_evaluate(ngx_http_request_t *r,
         return rc == NGX_DECLINED ? NGX_OK : NGX_ERROR;
     }
 
+    issuer = 0;
+
     if (ngx_http_penstock_oauth_opaque(olcf, &text)) {
         rc = ngx_http_penstock_oauth_introspect(r, olcf, state, &text,
                                                 &state->token, &error);

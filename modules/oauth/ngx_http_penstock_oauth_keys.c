@@ -309,7 +309,8 @@ ngx_http_penstock_oauth_issuer(ngx_conf_t *cf, ngx_command_t *cmd,
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid or repeated parameter \"%V\" of issuer "
                            "\"%V\", it takes key_file= "
-                           "key_request= audience= algorithms= type=", &value[i], &value[1]);
+                           "key_request= audience= algorithms= type=",
+                           &value[i], &value[1]);
         return NGX_CONF_ERROR;
     }
 

@@ -45,7 +45,7 @@ typedef struct {
 } ps_revoked_text_t;
 
 
-/* bytes of a table of "n" slots; init: memory that is zeroed, 16 random bytes */
+/* bytes of a table of "n" slots; init: zeroed memory, 16 random bytes */
 
 #define ps_revoked_size(n)                                                    \
     (sizeof(ps_revoked_t) + (n) * sizeof(ps_revoked_slot_t))

@@ -55,6 +55,7 @@ PROBE_MODULE = os.path.abspath(os.environ.get(
     'PENSTOCK_PROBE_MODULE',
     os.path.join(BUILD, 'probe/objs/ngx_http_penstock_module.so')))
 NGINX = os.environ.get('PENSTOCK_NGINX', '/usr/sbin/nginx')
+REDIS = os.environ.get('PENSTOCK_REDIS_SERVER', 'redis-server')
 SHARED = os.path.join(os.path.dirname(ROOT), 'shared')
 
 # how long a server may take to come or go; sanitizers make it slow
@@ -564,7 +565,7 @@ class Redis(Server):
             self.start()
 
     def start(self):
-        self.spawn(['redis-server', '--port', str(self.port),
+        self.spawn([REDIS, '--port', str(self.port),
                     '--bind', '127.0.0.1', '--save', '',
                     '--appendonly', 'no', '--dir', self.dir]
                    + [str(option) for option in self.options],

@@ -641,7 +641,7 @@ class Test(penstock.TestCase):
 
         b = penstock.Redis('--bind', '127.0.0.2', port=a.port, start=False)
         self.addCleanup(b.teardown)
-        b.spawn(['redis-server', '--port', str(b.port), '--bind',
+        b.spawn([penstock.REDIS, '--port', str(b.port), '--bind',
                  '127.0.0.2', '--save', '', '--dir', b.dir],
                 lambda: 'Ready to accept' in b.read('output.log'))
         dns.address = '127.0.0.2'
@@ -656,7 +656,7 @@ class Test(penstock.TestCase):
         a = self.redis('--bind', '127.0.0.1')
         b = penstock.Redis('--bind', '127.0.0.2', port=a.port, start=False)
         self.addCleanup(b.teardown)
-        b.spawn(['redis-server', '--port', str(b.port), '--bind',
+        b.spawn([penstock.REDIS, '--port', str(b.port), '--bind',
                  '127.0.0.2', '--save', '', '--dir', b.dir],
                 lambda: 'Ready to accept' in b.read('output.log'))
 

@@ -42,8 +42,19 @@ HANDSHAKE = r'\[crit\].*SSL_(do_handshake|read|write)\(\) failed'
 
 
 def openssl(directory, *argv):
-    subprocess.run(('openssl',) + argv, cwd=directory, check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.run(('openssl',) + argv, cwd=directory, check=True,
+                          stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT).stdout.decode()
+
+
+def expired():
+    """Options for a certificate of the past: OpenSSL 3.4 has dates, and
+    takes no negative days any more."""
+
+    if '-not_after' in openssl(None, 'x509', '-help'):
+        return ('-not_before', '20200101000000Z',
+                '-not_after', '20200102000000Z')
+    return ('-days', '-1')
 
 
 def authority(directory, name):
@@ -53,13 +64,14 @@ def authority(directory, name):
             '-out', name + '.crt')
 
 
-def certificate(directory, name, ca, names='DNS:none.invalid', days='2'):
+def certificate(directory, name, ca, names='DNS:none.invalid',
+                lifetime=('-days', '2')):
     openssl(directory, 'req', '-newkey', 'ec', '-pkeyopt',
             'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=' + name,
             '-keyout', name + '.key', '-out', name + '.csr')
     with open(os.path.join(directory, name + '.ext'), 'w') as f:
         f.write('subjectAltName=%s\n' % names)
-    openssl(directory, 'x509', '-req', '-in', name + '.csr', '-days', days,
+    openssl(directory, 'x509', '-req', '-in', name + '.csr', *lifetime,
             '-CA', ca + '.crt', '-CAkey', ca + '.key', '-CAcreateserial',
             '-extfile', name + '.ext', '-out', name + '.crt')
 
@@ -76,7 +88,7 @@ class Test(penstock.TestCase):
         certificate(cls.certs, 'server', 'ca',
                     'DNS:redis.internal,IP:127.0.0.1')
         certificate(cls.certs, 'elsewhere', 'ca', 'DNS:other.internal')
-        certificate(cls.certs, 'expired', 'ca', 'IP:127.0.0.1', '-1')
+        certificate(cls.certs, 'expired', 'ca', 'IP:127.0.0.1', expired())
         certificate(cls.certs, 'client', 'ca')
         certificate(cls.certs, 'forged', 'stranger')
 

@@ -4,7 +4,9 @@
 packages_build="gcc libc6-dev make nginx nginx-dev libhiredis-dev
     libjansson-dev libssl-dev"
 packages_demo="$packages_build libjwt-dev redis-server python3 curl openssl"
-packages_test="$packages_demo libcmocka-dev perl procps prometheus
+packages_analyze="$packages_build cppcheck vera++"
+packages_test="$packages_demo $packages_analyze libcmocka-dev perl procps
+    prometheus
     libipc-run-perl liblist-moreutils-perl libscalar-list-utils-perl
     libtest-base-perl libtest-longstring-perl libtext-diff-perl liburi-perl
     libwww-perl"
@@ -181,11 +183,10 @@ install_oidc_provider() {
 
 # install_test_nginx: Debian 12 has all that Test::Nginx needs, but not
 # Test::Nginx itself.  The package of a newer suite is pure Perl; it is
-# unpacked under the build folder, with apt state of its own, and nothing of
-# that suite is installed.  The archive's signature is checked; its expiry is
-# not, so that a mirror that stands still will do.
+# unpacked under the build folder, and nothing of that suite is installed.
 install_test_nginx() {
-    local dir=$build/test-nginx state=$build/test-nginx.apt apt uri suite key
+    local dir=$build/test-nginx state=$build/test-nginx.apt
+    local apt signed uri suite
 
     if [ -f "$dir/usr/share/perl5/Test/Nginx/Socket.pm" ]; then
         return 0
@@ -201,32 +202,13 @@ install_test_nginx() {
         || die "no Debian archive is in apt's sources, so Test::Nginx can't" \
                "be fetched. Add one to /etc/apt/sources.list."
 
-    key=/usr/share/keyrings/debian-archive-keyring.gpg
-    [ -f $key ] || key=/etc/apt/trusted.gpg.d
-    rm -rf "$state"
-    mkdir -p "$state/lists/partial" "$state/archives/partial" "$state/etc"
-    : > "$state/status"
+    private_apt "$state"
 
     for suite in forky sid; do
         say "fetching Test::Nginx from Debian $suite (unpacked under build/," \
             "not installed)"
 
-        if [ -f $key ]; then
-            echo "deb [signed-by=$key] $uri $suite main"
-        else
-            echo "deb $uri $suite main"
-        fi > "$state/sources.list"
-
-        apt="-q -o Dir::Etc::SourceList=$state/sources.list
-             -o Dir::Etc::SourceParts=$state/etc
-             -o Dir::Etc::Preferences=$state/none
-             -o Dir::Etc::PreferencesParts=$state/etc
-             -o Dir::State=$state -o Dir::State::Lists=$state/lists
-             -o Dir::State::Status=$state/status
-             -o Dir::Cache=$state -o Dir::Cache::Archives=$state/archives
-             -o Acquire::Check-Valid-Until=false
-             -o Acquire::Languages=none -o APT::Sandbox::User=
-             -o APT::Update::Post-Invoke::= -o Debug::NoLocking=1"
+        echo "deb $signed $uri $suite main" > "$state/sources.list"
 
         if apt-get $apt update > "$state/log" 2>&1 \
            && (cd "$state" && apt-get $apt download libtest-nginx-perl) \
@@ -243,6 +225,33 @@ install_test_nginx() {
     cat "$state/log" >&2
     die "Test::Nginx (libtest-nginx-perl) could not be fetched from $uri;" \
         "apt's messages are above. See that the network is up."
+}
+
+
+# private_apt DIR: sets apt, options for apt-get with state of its own in DIR,
+# whose sources.list is the caller's to write; and signed, an option of its
+# lines.  The archive's signature is checked; its expiry is not, so that a
+# mirror that stands still will do.
+private_apt() {
+    local state=$1
+
+    signed=/usr/share/keyrings/debian-archive-keyring.gpg
+    [ -f $signed ] && signed="[signed-by=$signed]" || signed=
+
+    rm -rf "$state"
+    mkdir -p "$state/lists/partial" "$state/archives/partial" "$state/etc"
+    : > "$state/status"
+
+    apt="-q -o Dir::Etc::SourceList=$state/sources.list
+         -o Dir::Etc::SourceParts=$state/etc
+         -o Dir::Etc::Preferences=$state/none
+         -o Dir::Etc::PreferencesParts=$state/etc
+         -o Dir::State=$state -o Dir::State::Lists=$state/lists
+         -o Dir::State::Status=$state/status
+         -o Dir::Cache=$state -o Dir::Cache::Archives=$state/archives
+         -o Acquire::Check-Valid-Until=false
+         -o Acquire::Languages=none -o APT::Sandbox::User=
+         -o APT::Update::Post-Invoke::= -o Debug::NoLocking=1"
 }
 
 

@@ -81,6 +81,7 @@ run_tests() {
         step "files free of nginx" check_includes
         step "directives and their documentation" \
             python3 "$root/tests/run/check_docs.py" "$root"
+        run_analyze
     fi
 
     if [ -z "$asan_only" ]; then
@@ -124,24 +125,6 @@ nginx_tests() {
     [ -z "$(pick "$root"/tests/live/test_*.py)" ] \
         || step "live tests$title" \
                 python_tests "live-$kind" "$root"/tests/live/test_*.py
-}
-
-
-# An nginx that loads the sanitizers' runtime before all else, as a module
-# built with them needs.  nginx frees little at exit, so leaks say nothing.
-sanitized_nginx() {
-    local lib
-
-    lib=$(readlink -f "$(gcc -print-file-name=libasan.so)")
-    [ -f "$lib" ] || die "gcc has no libasan.so: reinstall libgcc-12-dev"
-
-    printf '%s\n' '#!/bin/sh' \
-        'ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0' \
-        'UBSAN_OPTIONS=print_stacktrace=1' \
-        "LD_PRELOAD=$lib" \
-        'export ASAN_OPTIONS UBSAN_OPTIONS LD_PRELOAD' \
-        'exec /usr/sbin/nginx "$@"' > "$build/asan/nginx"
-    chmod 755 "$build/asan/nginx"
 }
 
 

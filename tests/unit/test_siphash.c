@@ -1,6 +1,7 @@
 
 /*
- * SipHash-2-4, with 64 and 128 bits, against the vectors of its authors' reference implementation
+ * SipHash-2-4, with 64 and 128 bits, against the vectors of its authors'
+ * reference implementation
  * (key 00..0f, text 00, 00 01, ...) and against OpenSSL's, for every length.
  */
 
