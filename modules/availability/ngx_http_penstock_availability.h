@@ -11,13 +11,15 @@
 #include "ngx_http_penstock.h"
 #include "ngx_http_penstock_exchange.h"
 #include "ngx_http_penstock_redis.h"
+#include "ngx_http_penstock_redis_push.h"
 #include "ps_cache_control.h"
 #include "ps_record.h"
 #include "ps_tags.h"
 #include "ps_targeted.h"
 
 
-/* L1 is asked no longer than this without a look at Redis, ms */
+/* L1 is asked no longer than this without a look at Redis, ms, while Redis
+   pushes no changes */
 
 #define NGX_HTTP_PENSTOCK_TRUST      1000
 
@@ -53,6 +55,12 @@ typedef struct {
                                                         makes up for it */
     ngx_atomic_t                          all;       /* seq of a full purge */
     ngx_atomic_t                          bucket[NGX_HTTP_PENSTOCK_BUCKETS];
+
+    /* the same numbers, for what Redis said has changed: of tags, and of
+       records by the first 32 bits of their key */
+
+    ngx_atomic_t                          pushed_all;
+    ngx_atomic_t                          pushed[NGX_HTTP_PENSTOCK_BUCKETS];
 } ngx_http_penstock_tag_table_t;
 
 
@@ -77,6 +85,7 @@ typedef struct {
     ngx_shm_zone_t                       *tags;
     ngx_http_penstock_redis_t            *redis;
     ngx_str_t                             redis_key;   /* of the zone */
+    ngx_str_t                             push_prefix; /* of its other keys */
     u_char                               *file;        /* first named at */
     ngx_uint_t                            line;
 
@@ -146,6 +155,12 @@ typedef struct {
     uint64_t                              checked_gen; /* tags compared at this
                                                           gen */
     uint64_t                              checked;     /* ms, with Redis */
+    uint64_t                              checked_seq; /* then, and of the */
+    uint64_t                              checked_epoch; /* push link; 0: not
+                                                          with Redis */
+    uint64_t                              confirmed;   /* by the look of this
+                                                          fill id */
+    uint32_t                              record_hash; /* of its Redis key */
     uint64_t                              fresh_until; /* ms */
     uint64_t                              stale_until; /* while revalidate */
     uint64_t                              pass_until;  /* ms */
@@ -196,6 +211,9 @@ typedef struct {
     uint64_t                              seq;         /* at its start */
     uint64_t                              clock;       /* Redis's, 0: none */
     uint64_t                              asked;       /* ms, Redis */
+    uint64_t                              epoch;       /* of the push link,
+                                                          before that */
+    uint32_t                              record_hash;
 
     ngx_http_penstock_waiter_t            waiter;
     ngx_event_t                           event;       /* background only */
@@ -209,6 +227,10 @@ typedef struct {
     unsigned                              leads:1;     /* to be released */
     unsigned                              have:1;      /* record is parsed */
     unsigned                              valid:1;     /* not invalidated */
+    unsigned                              pushed:1;    /* but maybe changed:
+                                                          Redis knows */
+    unsigned                              replaced:1;  /* its record in Redis
+                                                          has changed */
     unsigned                              held:1;      /* the main request,
                                                           for a background
                                                           look */
@@ -299,10 +321,25 @@ ps_tags_t *ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx);
 void ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
     const uint64_t *hashes, ngx_uint_t n);
 
+/* a number in the table only grows */
+
+void ngx_http_penstock_av_raise(ngx_atomic_t *slot, ngx_atomic_uint_t seq);
+
 /* whether an invalidation came after the fill that began at seq */
 
 ngx_uint_t ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
     ps_record_t *record, uint64_t seq);
+
+/* whether Redis said after seq that a tag of the record has changed */
+
+ngx_uint_t ngx_http_penstock_av_pushed(ngx_http_penstock_tag_table_t *table,
+    ps_record_t *record, uint64_t seq);
+
+
+/* _push.c: has Redis tell this host what changes in the zone */
+
+ngx_int_t ngx_http_penstock_av_push_add(ngx_conf_t *cf,
+    ngx_http_penstock_av_zone_t *zone);
 
 
 /* _store.c: L1 */

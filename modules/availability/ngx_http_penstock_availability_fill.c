@@ -229,6 +229,18 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
 
     now = ngx_http_penstock_av_now();
 
+    if (ctx->looked && ctx->replaced) {
+
+        /* another program has deleted it, or a host has filled it anew */
+
+        if (raw.len == 0
+            || ps_record_parse(&record, (char *) raw.data, raw.len) != 0
+            || record.clock > ctx->record.clock)
+        {
+            ctx->valid = 0;
+        }
+    }
+
     if (ctx->looked && ctx->have && ctx->valid) {
 
         ngx_http_penstock_av_confirm(ctx);

@@ -25,9 +25,9 @@
 #define NGX_HTTP_PENSTOCK_L2_MEND  500
 
 
-/* of the request, the record in L1, and the zone's and the record's key */
+/* of the request, the record in L1, and the zone's two and the record's key */
 
-#define NGX_HTTP_PENSTOCK_L2_KEYS  (PS_TAGS_MAX * 2 + 2)
+#define NGX_HTTP_PENSTOCK_L2_KEYS  (PS_TAGS_MAX * 2 + 3)
 
 
 typedef struct {
@@ -44,6 +44,8 @@ static ngx_uint_t ngx_http_penstock_av_l2_tags(
 static ngx_int_t ngx_http_penstock_av_l2_tag_key(
     ngx_http_penstock_av_zone_t *zone, ngx_pool_t *pool, ps_tag_t *tag,
     ngx_str_t *key);
+static ngx_int_t ngx_http_penstock_av_l2_epoch_key(
+    ngx_http_penstock_av_zone_t *zone, ngx_pool_t *pool, ngx_str_t *key);
 static ngx_int_t ngx_http_penstock_av_l2_record_key(
     ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *key);
 static void ngx_http_penstock_av_l2_lose(ngx_http_penstock_av_zone_t *zone);
@@ -56,42 +58,59 @@ static void ngx_http_penstock_av_l2_waiter_gone(void *data);
 static uint64_t ngx_http_penstock_av_l2_number(redisReply *reply);
 
 
-/* KEYS: zone, record, tags; gives the clock, the newest invalidation of the
-   tags, and the record */
+/*
+ * KEYS: zone, record, epoch, tags; ARGV: ms to keep a tag.  Gives the clock,
+ * the newest invalidation of the tags, and the record.
+ *
+ * What is no time of the past, another program's "SET ... x", is one of now,
+ * and is written as such: else it would void all that is filled later.
+ */
 
 static ngx_http_penstock_redis_script_t  ngx_http_penstock_av_look_script = {
+    "local function time(v)\n"
+    "return type(v)=='string' and #v==16 and not v:find('%D')\n"
+    "and tonumber(v)\n"
+    "end\n"
     "local t=redis.call('TIME')\n"
     "local now=t[1]*1000000+t[2]\n"
-    "local z=redis.call('HMGET',KEYS[1],'clock','epoch')\n"
-    "local clock=tonumber(z[1] or 0) or 0\n"
-    "local newest=tonumber(z[2] or 0) or 0\n"
+    "local clock=time(redis.call('HGET',KEYS[1],'clock')) or 0\n"
     "if now<=clock then now=clock+1 end\n"
-    "if newest==0 then\n"
-    "newest=now now=now+1\n"
-    "redis.call('HSET',KEYS[1],'epoch',string.format('%.0f',newest))\n"
-    "end\n"
-    "redis.call('HSET',KEYS[1],'clock',string.format('%.0f',now))\n"
+    "local newest=0\n"
     "for i=3,#KEYS do\n"
-    "local v=tonumber(redis.call('GET',KEYS[i]) or 0) or now\n"
-    "if v>newest then newest=v end\n"
+    "local v=redis.pcall('GET',KEYS[i])\n"
+    "if v or i==3 then\n"
+    "local at=time(v)\n"
+    "if not at or at>now then\n"
+    "at=now\n"
+    "local s=string.format('%.0f',at)\n"
+    "if i==3 then redis.call('SET',KEYS[i],s)\n"
+    "else redis.call('SET',KEYS[i],s,'PX',ARGV[1]) end\n"
     "end\n"
+    "if at>newest then newest=at end\n"
+    "end\n"
+    "end\n"
+    "if now<=newest then now=newest+1 end\n"
+    "redis.call('HSET',KEYS[1],'clock',string.format('%.0f',now))\n"
     "return {string.format('%.0f',now),string.format('%.0f',newest),\n"
     "redis.call('GET',KEYS[2])}\n",
     ""
 };
 
 
-/* KEYS: zone, tags (none: everything); ARGV: ms to keep them */
+/* KEYS: zone, tags or the epoch; ARGV: ms to keep them, or 0 */
 
 static ngx_http_penstock_redis_script_t  ngx_http_penstock_av_bump_script = {
     "local t=redis.call('TIME')\n"
     "local now=t[1]*1000000+t[2]\n"
-    "local clock=tonumber(redis.call('HGET',KEYS[1],'clock') or 0) or 0\n"
+    "local v=redis.call('HGET',KEYS[1],'clock')\n"
+    "local clock=v and #v==16 and tonumber(v) or 0\n"
     "if now<=clock then now=clock+1 end\n"
     "local s=string.format('%.0f',now)\n"
     "redis.call('HSET',KEYS[1],'clock',s)\n"
-    "if #KEYS==1 then redis.call('HSET',KEYS[1],'epoch',s) end\n"
-    "for i=2,#KEYS do redis.call('SET',KEYS[i],s,'PX',ARGV[1]) end\n"
+    "for i=2,#KEYS do\n"
+    "if ARGV[1]=='0' then redis.call('SET',KEYS[i],s)\n"
+    "else redis.call('SET',KEYS[i],s,'PX',ARGV[1]) end\n"
+    "end\n"
     "return s\n",
     ""
 };
@@ -105,14 +124,18 @@ ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
     ngx_uint_t   n;
 
     keys = ngx_palloc(ctx->request->pool,
-                      NGX_HTTP_PENSTOCK_L2_KEYS * sizeof(ngx_str_t));
+                      (NGX_HTTP_PENSTOCK_L2_KEYS + 1) * sizeof(ngx_str_t));
     if (keys == NULL) {
         return NGX_ERROR;
     }
 
     keys[0] = ctx->zone->redis_key;
 
-    if (ngx_http_penstock_av_l2_record_key(ctx, &keys[1]) != NGX_OK) {
+    if (ngx_http_penstock_av_l2_record_key(ctx, &keys[1]) != NGX_OK
+        || ngx_http_penstock_av_l2_epoch_key(ctx->zone, ctx->request->pool,
+                                             &keys[2])
+           != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -120,10 +143,14 @@ ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
 
     ngx_http_penstock_av_key_tag(ctx->request->pool, &ctx->text, ctx->tags);
 
-    n = ngx_http_penstock_av_l2_tags(ctx, &keys[2]);
+    n = ngx_http_penstock_av_l2_tags(ctx, &keys[3]);
     if (n == 0) {
         return NGX_ERROR;
     }
+
+    n += 2;
+
+    ngx_str_set(&keys[n], NGX_HTTP_PENSTOCK_TAG_TTL);
 
     /* until that is made up for, Redis may hold what is void */
 
@@ -141,7 +168,7 @@ ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
 
     return ngx_http_penstock_redis_eval(ctx->zone->redis, &ctx->call,
                                         &ngx_http_penstock_av_look_script,
-                                        n + 1, n + 1, keys);
+                                        n, n + 1, keys);
 }
 
 
@@ -213,6 +240,25 @@ ngx_http_penstock_av_l2_tag_key(ngx_http_penstock_av_zone_t *zone,
 
 
 static ngx_int_t
+ngx_http_penstock_av_l2_epoch_key(ngx_http_penstock_av_zone_t *zone,
+    ngx_pool_t *pool, ngx_str_t *key)
+{
+    key->len = zone->redis_key.len + sizeof(":epoch") - 1;
+
+    key->data = ngx_pnalloc(pool, key->len);
+    if (key->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_cpymem(ngx_cpymem(key->data, zone->redis_key.data,
+                                 zone->redis_key.len),
+                      ":epoch", sizeof(":epoch") - 1);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_http_penstock_av_l2_record_key(ngx_http_penstock_av_ctx_t *ctx,
     ngx_str_t *key)
 {
@@ -227,6 +273,11 @@ ngx_http_penstock_av_l2_record_key(ngx_http_penstock_av_ctx_t *ctx,
     if (ngx_http_penstock_sha256(&ctx->text, 1, digest) != NGX_OK) {
         return NGX_ERROR;
     }
+
+    /* as a push of the key will give it */
+
+    ctx->record_hash = (uint32_t) digest[0] << 24 | digest[1] << 16
+                       | digest[2] << 8 | digest[3];
 
     p = ngx_pnalloc(ctx->request->pool, zone->redis_key.len + 3
                                         + 2 * NGX_HTTP_PENSTOCK_KEY_LEN);
@@ -411,14 +462,14 @@ ngx_http_penstock_av_invalidate(ngx_http_penstock_av_zone_t *zone,
     ps_tags_t *tags, ngx_http_penstock_av_waiter_t *waiter, ngx_pool_t *pool)
 {
     ngx_str_t                    *argv;
-    ngx_uint_t                    i, n;
+    ngx_uint_t                    i, n, nkeys;
     ngx_pool_cleanup_t           *cln;
     ngx_http_penstock_av_bump_t  *bump;
 
     n = tags ? tags->n : 0;
     cln = NULL;
 
-    argv = ngx_palloc(pool, (n + 2) * sizeof(ngx_str_t));
+    argv = ngx_palloc(pool, (n + 3) * sizeof(ngx_str_t));
     bump = ngx_calloc(sizeof(ngx_http_penstock_av_bump_t)
                       + n * sizeof(uint64_t), ngx_cycle->log);
 
@@ -452,7 +503,20 @@ ngx_http_penstock_av_invalidate(ngx_http_penstock_av_zone_t *zone,
         }
     }
 
-    ngx_str_set(&argv[n + 1], NGX_HTTP_PENSTOCK_TAG_TTL);
+    nkeys = n + 1;
+    ngx_str_set(&argv[nkeys], NGX_HTTP_PENSTOCK_TAG_TTL);
+
+    if (n == 0) {
+
+        if (ngx_http_penstock_av_l2_epoch_key(zone, pool, &argv[1])
+            != NGX_OK)
+        {
+            goto lost;
+        }
+
+        nkeys = 2;
+        ngx_str_set(&argv[nkeys], "0");
+    }
 
     if (waiter) {
         cln = ngx_pool_cleanup_add(pool, 0);
@@ -466,7 +530,7 @@ ngx_http_penstock_av_invalidate(ngx_http_penstock_av_zone_t *zone,
 
     if (ngx_http_penstock_redis_eval(zone->redis, &bump->call,
                                      &ngx_http_penstock_av_bump_script,
-                                     n + 1, n + 2, argv)
+                                     nkeys, nkeys + 1, argv)
         != NGX_OK)
     {
         goto lost;

@@ -419,7 +419,8 @@ ngx_http_penstock_av_give_up(ngx_http_penstock_av_ctx_t *ctx)
        for, however fresh it was */
 
     if (ctx->have
-        && (ctx->valid || ctx->record.if_error)
+        && ((ctx->valid && (!ctx->pushed || ctx->looked))
+            || ctx->record.if_error)
         && ngx_http_penstock_av_now()
            < ctx->record.created + ctx->record.fresh + ctx->record.if_error)
     {

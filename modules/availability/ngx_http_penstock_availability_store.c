@@ -13,6 +13,10 @@
 
 #define NGX_HTTP_PENSTOCK_AV_LOOKS     4
 
+/* so many tags are compared each time, while invalidations go on */
+
+#define NGX_HTTP_PENSTOCK_AV_WALK      16
+
 /* nobody waits for a fill that is older, ms */
 
 #define NGX_HTTP_PENSTOCK_AV_FILL_MAX  60000
@@ -20,6 +24,9 @@
 
 static ngx_http_penstock_av_verdict_e ngx_http_penstock_av_look(
     ngx_http_penstock_av_ctx_t *ctx);
+static ngx_uint_t ngx_http_penstock_av_trusted(
+    ngx_http_penstock_av_ctx_t *ctx, ngx_http_penstock_av_entry_t *entry,
+    uint64_t now, ngx_uint_t *soon);
 static ngx_int_t ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_entry_t *entry);
 static ngx_uint_t ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
@@ -70,7 +77,7 @@ static ngx_http_penstock_av_verdict_e
 ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
 {
     uint64_t                        now;
-    ngx_uint_t                      stale, trusted;
+    ngx_uint_t                      stale, trusted, soon;
     ngx_http_penstock_av_entry_t    entry;
     ngx_http_penstock_av_verdict_e  verdict;
 
@@ -79,18 +86,26 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
     }
 
     /*
-     * The fill that we waited for serves us even where it is void by now: our
-     * request is older than the invalidation.  Unless it is late: an answer
-     * may bring tags that nobody could compare when we joined.
+     * The fill, or look, that we waited for serves us even where it is void
+     * by now: our request is older than the invalidation.  Unless it is late:
+     * an answer may bring tags that nobody could compare when we joined.
      */
 
     if (ctx->state == NGX_HTTP_PENSTOCK_AV_FOLLOW) {
 
         if (ctx->have && entry.made_by == ctx->fill
-            && (!ctx->late || ngx_http_penstock_av_check(ctx, &entry)))
+            && (!ctx->late || (ngx_http_penstock_av_check(ctx, &entry)
+                               && !ctx->pushed)))
         {
             ctx->collapsed = 1;
             ctx->valid = 1;
+            return NGX_HTTP_PENSTOCK_AV_USE;
+        }
+
+        if (ctx->have && entry.confirmed == ctx->fill && !ctx->late
+            && ngx_http_penstock_av_now() < entry.fresh_until
+            && ngx_http_penstock_av_check(ctx, &entry))
+        {
             return NGX_HTTP_PENSTOCK_AV_USE;
         }
 
@@ -111,15 +126,11 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
 
     if (ngx_http_penstock_av_check(ctx, &entry)) {
 
-        trusted = ctx->zone->redis == NULL
-                  || now - entry.checked <= NGX_HTTP_PENSTOCK_TRUST;
+        trusted = ngx_http_penstock_av_trusted(ctx, &entry, now, &soon);
 
         if (now < entry.fresh_until && trusted) {
 
-            if (ctx->zone->redis == NULL
-                || now - entry.checked <= NGX_HTTP_PENSTOCK_TRUST / 2
-                || entry.filler)
-            {
+            if (!soon || entry.filler) {
                 return NGX_HTTP_PENSTOCK_AV_USE;
             }
 
@@ -138,6 +149,40 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
 }
 
 
+/*
+ * Whether L1's record may be used without a look at Redis; "soon": one should
+ * look, as that ends.  With a live push link it doesn't: what was compared
+ * with Redis since the link is up stands until a push says that it may not.
+ */
+
+static ngx_uint_t
+ngx_http_penstock_av_trusted(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_entry_t *entry, uint64_t now, ngx_uint_t *soon)
+{
+    ngx_http_penstock_redis_t  *redis;
+
+    *soon = 0;
+    redis = ctx->zone->redis;
+
+    if (redis == NULL) {
+        return 1;
+    }
+
+    if (ctx->pushed) {
+        return 0;
+    }
+
+    if (entry->checked_epoch && ngx_http_penstock_redis_push_live(redis)) {
+        return entry->checked_epoch
+               == ngx_http_penstock_redis_push_epoch(redis);
+    }
+
+    *soon = now - entry->checked > NGX_HTTP_PENSTOCK_TRUST / 2;
+
+    return now - entry->checked <= NGX_HTTP_PENSTOCK_TRUST;
+}
+
+
 /* the entry as it is, and its record into ctx */
 
 static ngx_int_t
@@ -152,6 +197,8 @@ ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
     p = NULL;
     ctx->have = 0;
     ctx->valid = 0;
+    ctx->pushed = 0;
+    ctx->replaced = 0;
 
     dict = ngx_http_penstock_dict(ctx->zone->dict);
 
@@ -206,7 +253,10 @@ ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
 }
 
 
-/* whether the record in ctx is there and no invalidation came after it */
+/*
+ * Whether the record in ctx is there and no invalidation came after it, as
+ * far as this host knows; ctx->pushed: Redis may know more.
+ */
 
 static ngx_uint_t
 ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
@@ -237,6 +287,23 @@ ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
     }
 
     ctx->valid = 1;
+
+    if (ctx->zone->redis) {
+
+        ctx->replaced = table->pushed[entry->record_hash
+                                      % NGX_HTTP_PENSTOCK_BUCKETS]
+                        > entry->checked_seq;
+
+        ctx->pushed = ctx->replaced
+                      || ngx_http_penstock_av_pushed(table, &ctx->record,
+                                                     entry->checked_seq);
+    }
+
+    /* a walk over few tags is cheaper than the lock */
+
+    if (ctx->pushed || ctx->record.ntags <= NGX_HTTP_PENSTOCK_AV_WALK) {
+        return 1;
+    }
 
     dict = ngx_http_penstock_dict(ctx->zone->dict);
 
@@ -311,6 +378,10 @@ ngx_http_penstock_av_elect(ngx_http_penstock_av_ctx_t *ctx,
     ctx->seq = table->seq;
     ctx->leads = 1;
 
+    if (ctx->zone->redis) {
+        ctx->epoch = ngx_http_penstock_redis_push_epoch(ctx->zone->redis);
+    }
+
     e->filler = ctx->fill;
     e->filler_seq = ctx->seq;
     e->filler_gen = table->gen;
@@ -334,7 +405,7 @@ static ngx_uint_t
 ngx_http_penstock_av_filler_stands(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_entry_t *e)
 {
-    ngx_uint_t                      i;
+    ngx_uint_t                      i, n;
     ngx_http_penstock_tag_table_t  *table;
 
     if (e->filler == 0) {
@@ -368,14 +439,18 @@ ngx_http_penstock_av_filler_stands(ngx_http_penstock_av_ctx_t *ctx,
     }
 
     if (ctx->tags->n == 0 || ctx->tags->overflow
-        || table->all > e->filler_seq)
+        || table->all > e->filler_seq || table->pushed_all > e->filler_seq
+        || table->pushed[e->record_hash % NGX_HTTP_PENSTOCK_BUCKETS]
+           > e->filler_seq)
     {
         return 0;
     }
 
     for (i = 0; i < ctx->tags->n; i++) {
-        if (table->bucket[ctx->tags->tag[i].hash % NGX_HTTP_PENSTOCK_BUCKETS]
-            > e->filler_seq)
+        n = ctx->tags->tag[i].hash % NGX_HTTP_PENSTOCK_BUCKETS;
+
+        if (table->bucket[n] > e->filler_seq
+            || table->pushed[n] > e->filler_seq)
         {
             return 0;
         }
@@ -433,6 +508,10 @@ ngx_http_penstock_av_confirm(ngx_http_penstock_av_ctx_t *ctx)
 
         if (e->filler == ctx->fill) {
             e->checked = ctx->asked;
+            e->checked_seq = ctx->seq;
+            e->checked_epoch = ctx->epoch;
+            e->record_hash = ctx->record_hash;
+            e->confirmed = ctx->fill;
         }
     }
 
@@ -497,6 +576,9 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
     /* Redis knew of no invalidation then; a slow fill is no younger for it */
 
     entry.checked = ctx->looked ? ctx->asked : ngx_http_penstock_av_now();
+    entry.checked_seq = ctx->seq;
+    entry.checked_epoch = ctx->looked ? ctx->epoch : 0;
+    entry.record_hash = ctx->record_hash;
     entry.fresh_until = record.created + record.fresh;
     entry.stale_until = entry.fresh_until + record.while_revalidate;
     entry.pass_until = 0;

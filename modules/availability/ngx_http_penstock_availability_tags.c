@@ -10,8 +10,8 @@
 #include "ngx_http_penstock_availability.h"
 
 
-static void ngx_http_penstock_av_raise(ngx_atomic_t *slot,
-    ngx_atomic_uint_t seq);
+static ngx_uint_t ngx_http_penstock_av_later(ngx_atomic_t *bucket,
+    ps_record_t *record, uint64_t seq);
 
 
 ngx_http_penstock_tag_table_t *
@@ -84,20 +84,36 @@ ngx_uint_t
 ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
     ps_record_t *record, uint64_t seq)
 {
+    return table->all > seq
+           || ngx_http_penstock_av_later(table->bucket, record, seq);
+}
+
+
+ngx_uint_t
+ngx_http_penstock_av_pushed(ngx_http_penstock_tag_table_t *table,
+    ps_record_t *record, uint64_t seq)
+{
+    return table->pushed_all > seq
+           || ngx_http_penstock_av_later(table->pushed, record, seq);
+}
+
+
+/* whether a tag of the record has a later number */
+
+static ngx_uint_t
+ngx_http_penstock_av_later(ngx_atomic_t *bucket, ps_record_t *record,
+    uint64_t seq)
+{
     ps_tag_t     tag;
     ngx_uint_t   i;
     const char  *p;
-
-    if (table->all > seq) {
-        return 1;
-    }
 
     p = record->tags;
 
     for (i = 0; i < record->ntags; i++) {
         ps_record_tag(&p, &tag);
 
-        if (table->bucket[tag.hash % NGX_HTTP_PENSTOCK_BUCKETS] > seq) {
+        if (bucket[tag.hash % NGX_HTTP_PENSTOCK_BUCKETS] > seq) {
             return 1;
         }
     }
@@ -133,7 +149,7 @@ ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
 
 /* never back: another invalidation may have a later number */
 
-static void
+void
 ngx_http_penstock_av_raise(ngx_atomic_t *slot, ngx_atomic_uint_t seq)
 {
     ngx_atomic_uint_t  old;

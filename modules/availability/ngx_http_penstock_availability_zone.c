@@ -9,7 +9,7 @@
 
 /* raise it when the layout of an entry or of the tag table changes */
 
-#define NGX_HTTP_PENSTOCK_AV_LAYOUT     1
+#define NGX_HTTP_PENSTOCK_AV_LAYOUT     2
 
 #define NGX_HTTP_PENSTOCK_AV_REDIS_KEY  "penstock:av:{%V}"
 
@@ -115,6 +115,10 @@ ngx_http_penstock_av_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
         p = ngx_sprintf(zone->redis_key.data, NGX_HTTP_PENSTOCK_AV_REDIS_KEY,
                         &name);
         zone->redis_key.len = p - zone->redis_key.data;
+
+        if (ngx_http_penstock_av_push_add(cf, zone) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
     }
 
     zone->dict = ngx_http_penstock_dict_add(cf, &name, size,

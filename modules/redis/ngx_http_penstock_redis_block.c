@@ -28,9 +28,6 @@ static char *ngx_http_penstock_redis_number(ngx_conf_t *cf, ngx_int_t *field,
     ngx_int_t min, ngx_int_t max);
 static ngx_int_t ngx_http_penstock_redis_metrics(ngx_conf_t *cf,
     ngx_http_penstock_redis_t *redis);
-static ngx_int_t ngx_http_penstock_redis_counter(ngx_conf_t *cf,
-    ngx_http_penstock_redis_t *redis, const char *name, const char *help,
-    const char *reason, ngx_int_t *id);
 
 
 char *
@@ -513,7 +510,7 @@ ngx_http_penstock_redis_metrics(ngx_conf_t *cf,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_penstock_redis_counter(ngx_conf_t *cf,
     ngx_http_penstock_redis_t *redis, const char *name, const char *help,
     const char *reason, ngx_int_t *id)

@@ -174,7 +174,9 @@ ngx_http_penstock_redis_submit(ngx_http_penstock_redis_node_t *node,
     node->ncommands++;
     node->nbytes += cmd->size;
 
-    ngx_http_penstock_count(node->redis->metrics.calls, 1);
+    if (node->link == NULL) {
+        ngx_http_penstock_count(node->redis->metrics.calls, 1);
+    }
 
     ngx_http_penstock_redis_watch(node);
     ngx_http_penstock_redis_post(node);
@@ -272,9 +274,9 @@ ngx_http_penstock_redis_complete(ngx_http_penstock_redis_cmd_t *cmd,
 
     call = ngx_http_penstock_redis_detach(cmd);
 
-    /* what ended before was counted then */
+    /* what ended before was counted then; a link's are no calls */
 
-    if (cmd->timed) {
+    if (cmd->timed && cmd->node->link == NULL) {
 
         switch (status) {
 
@@ -321,7 +323,9 @@ ngx_http_penstock_redis_expire(ngx_http_penstock_redis_cmd_t *cmd)
 
     /* the command stays where its reply will look for it */
 
-    ngx_http_penstock_count(cmd->node->redis->metrics.lost, 1);
+    if (cmd->node->link == NULL) {
+        ngx_http_penstock_count(cmd->node->redis->metrics.lost, 1);
+    }
 
     ngx_http_penstock_redis_untime(cmd);
     call = ngx_http_penstock_redis_detach(cmd);

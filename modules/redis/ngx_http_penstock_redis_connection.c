@@ -13,6 +13,10 @@
 #define NGX_HTTP_PENSTOCK_REDIS_BACKOFF_MIN  50
 #define NGX_HTTP_PENSTOCK_REDIS_BACKOFF_MAX  5000
 
+/* the back-off of a push link stops to grow there: at 400 to 800 ms */
+
+#define NGX_HTTP_PENSTOCK_REDIS_LINK_FAILS   4
+
 #define NGX_HTTP_PENSTOCK_REDIS_MAX_LINE     65536
 #define NGX_HTTP_PENSTOCK_REDIS_MAX_ELEMENTS 262144
 
@@ -68,6 +72,23 @@ ngx_http_penstock_redis_node_init(ngx_http_penstock_redis_node_t *node)
     /* workers start at different addresses of a name */
 
     node->next = ngx_random();
+}
+
+
+void
+ngx_http_penstock_redis_node_exit(ngx_http_penstock_redis_node_t *node)
+{
+    if (node->ident == 0) {
+        return;
+    }
+
+    node->gone = 1;
+
+    ngx_http_penstock_redis_close(node, 0);
+    ngx_http_penstock_redis_tls_forget(node);
+
+    ngx_free(node->in);
+    node->in = NULL;
 }
 
 
@@ -418,6 +439,13 @@ ngx_http_penstock_redis_close(ngx_http_penstock_redis_node_t *node,
     node->drain = 0;
     node->moved = 0;
 
+    if (node->link) {
+
+        /* hosts wait for it; one that is down costs each read a look */
+
+        node->fails = ngx_min(node->fails, NGX_HTTP_PENSTOCK_REDIS_LINK_FAILS);
+    }
+
     if (failed) {
         node->state = NGX_HTTP_PENSTOCK_REDIS_BACKOFF;
         ngx_add_timer(&node->connect,
@@ -450,6 +478,10 @@ ngx_http_penstock_redis_close(ngx_http_penstock_redis_node_t *node,
                                     cmd->copied
                                     ? NGX_HTTP_PENSTOCK_REDIS_LOST
                                     : NGX_HTTP_PENSTOCK_REDIS_DOWN, NULL);
+    }
+
+    if (node->link) {
+        ngx_http_penstock_redis_link_down(node->link);
     }
 }
 

@@ -62,7 +62,13 @@ ngx_http_penstock_redis_handshake(ngx_http_penstock_redis_node_t *node)
 
     ngx_str_set(&argv[0], "CLIENT");
     ngx_str_set(&argv[1], "SETNAME");
-    ngx_str_set(&argv[2], "penstock");
+
+    if (node->link) {
+        ngx_str_set(&argv[2], "penstock-push");
+
+    } else {
+        ngx_str_set(&argv[2], "penstock");
+    }
 
     return ngx_http_penstock_redis_shake(node,
                                          NGX_HTTP_PENSTOCK_REDIS_SETNAME,
@@ -143,6 +149,10 @@ ngx_http_penstock_redis_shaken(ngx_http_penstock_redis_node_t *node,
 
     ngx_http_penstock_redis_ttl_start(node);
     ngx_http_penstock_redis_post(node);
+
+    if (node->link) {
+        ngx_http_penstock_redis_link_up(node->link);
+    }
 
     return NGX_OK;
 }

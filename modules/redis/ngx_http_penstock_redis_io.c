@@ -150,6 +150,13 @@ ngx_http_penstock_redis_parse(ngx_http_penstock_redis_node_t *node, u_char *p,
             return NGX_ERROR;
         }
 
+        if (node->link
+            && ngx_http_penstock_redis_link_told(node->link, reply) == NGX_OK)
+        {
+            freeReplyObject(reply);
+            continue;
+        }
+
         if (ngx_queue_empty(&node->sent)) {
             freeReplyObject(reply);
             ngx_http_penstock_count(node->redis->metrics.protocol, 1);

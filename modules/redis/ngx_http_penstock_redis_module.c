@@ -17,6 +17,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_penstock_redis_init(ngx_conf_t *cf);
 static void *ngx_http_penstock_redis_create_main_conf(ngx_conf_t *cf);
+static ngx_int_t ngx_http_penstock_redis_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_penstock_redis_init_process(ngx_cycle_t *cycle);
 static void ngx_http_penstock_redis_exit_process(ngx_cycle_t *cycle);
 static char *ngx_http_penstock_redis_block(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -58,8 +60,8 @@ ngx_module_t  ngx_http_penstock_redis_module = {
     ngx_http_penstock_redis_commands,      /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_http_penstock_redis_init_module,   /* init module */
+    ngx_http_penstock_redis_init_process,  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     ngx_http_penstock_redis_exit_process,  /* exit process */
@@ -236,6 +238,60 @@ ngx_http_penstock_redis_lookup(ngx_conf_t *cf,
 }
 
 
+static ngx_int_t
+ngx_http_penstock_redis_init_module(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                            i;
+    ngx_http_penstock_redis_t           **block;
+    ngx_http_penstock_redis_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                              ngx_http_penstock_redis_module);
+    if (rmcf == NULL) {
+        return NGX_OK;
+    }
+
+    block = rmcf->blocks.elts;
+
+    for (i = 0; i < rmcf->blocks.nelts; i++) {
+        ngx_http_penstock_redis_push_init(block[i]);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_redis_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                            i;
+    ngx_http_penstock_redis_t           **block;
+    ngx_http_penstock_redis_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                              ngx_http_penstock_redis_module);
+
+    /* the cache manager and loader serve nobody */
+
+    if (rmcf == NULL
+        || (ngx_process != NGX_PROCESS_WORKER
+            && ngx_process != NGX_PROCESS_SINGLE))
+    {
+        return NGX_OK;
+    }
+
+    block = rmcf->blocks.elts;
+
+    for (i = 0; i < rmcf->blocks.nelts; i++) {
+        if (ngx_http_penstock_redis_push_start(block[i], cycle) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
 /* nginx reports connections that are left open as leaks */
 
 static void
@@ -258,18 +314,10 @@ ngx_http_penstock_redis_exit_process(ngx_cycle_t *cycle)
         node = block[i]->nodes.elts;
 
         for (n = 0; n < block[i]->nodes.nelts; n++) {
-
-            if (node[n].ident == 0) {
-                continue;
-            }
-
-            node[n].gone = 1;
-            ngx_http_penstock_redis_close(&node[n], 0);
-            ngx_http_penstock_redis_tls_forget(&node[n]);
-
-            ngx_free(node[n].in);
-            node[n].in = NULL;
+            ngx_http_penstock_redis_node_exit(&node[n]);
         }
+
+        ngx_http_penstock_redis_push_exit(block[i]);
     }
 }
 

@@ -12,6 +12,7 @@
 
 #include "ngx_http_penstock.h"
 #include "ngx_http_penstock_redis.h"
+#include "ngx_http_penstock_redis_push.h"
 #include "ps_resp_limits.h"
 
 
@@ -26,6 +27,8 @@
 
 
 typedef struct ngx_http_penstock_redis_node_s  ngx_http_penstock_redis_node_t;
+typedef struct ngx_http_penstock_redis_push_s  ngx_http_penstock_redis_push_t;
+typedef struct ngx_http_penstock_redis_link_s  ngx_http_penstock_redis_link_t;
 
 
 typedef enum {
@@ -107,6 +110,7 @@ struct ngx_http_penstock_redis_s {
     ngx_ssl_t                           *ssl;     /* NULL: tls off */
 
     ngx_resolver_t                      *resolver;
+    ngx_http_penstock_redis_push_t      *push;    /* NULL: nobody asked */
     ngx_http_penstock_redis_metrics_t    metrics;
 
     /* where it was named first, for errors */
@@ -135,6 +139,8 @@ struct ngx_http_penstock_redis_node_s {
     ngx_str_t                            tls_name; /* ends with a zero */
 
     /* a worker's */
+
+    ngx_http_penstock_redis_link_t      *link;    /* NULL: it is for calls */
 
     ngx_http_penstock_redis_state_e      state;
     ngx_log_t                            log;
@@ -244,6 +250,10 @@ void ngx_http_penstock_redis_timer_handler(ngx_event_t *ev);
 
 void ngx_http_penstock_redis_node_init(ngx_http_penstock_redis_node_t *node);
 
+/* at the worker's end: closes, frees; no handler is called */
+
+void ngx_http_penstock_redis_node_exit(ngx_http_penstock_redis_node_t *node);
+
 /* starts to connect; the state tells what came of it */
 
 void ngx_http_penstock_redis_connect(ngx_http_penstock_redis_node_t *node);
@@ -350,7 +360,31 @@ ngx_int_t ngx_http_penstock_redis_shaken(ngx_http_penstock_redis_node_t *node,
     ngx_http_penstock_redis_kind_e kind, redisReply *reply);
 
 
+/* the push link: ngx_http_penstock_redis_push.c */
+
+/* once for each configuration, in the master; in each worker; at its end */
+
+void ngx_http_penstock_redis_push_init(ngx_http_penstock_redis_t *redis);
+ngx_int_t ngx_http_penstock_redis_push_start(
+    ngx_http_penstock_redis_t *redis, ngx_cycle_t *cycle);
+void ngx_http_penstock_redis_push_exit(ngx_http_penstock_redis_t *redis);
+
+/* what happens to a link's node: it is up, it was closed, it was told
+   something; NGX_DECLINED: that is the reply to a command */
+
+void ngx_http_penstock_redis_link_up(ngx_http_penstock_redis_link_t *link);
+void ngx_http_penstock_redis_link_down(ngx_http_penstock_redis_link_t *link);
+ngx_int_t ngx_http_penstock_redis_link_told(
+    ngx_http_penstock_redis_link_t *link, redisReply *reply);
+
+
 /* configuration: ngx_http_penstock_redis_block.c */
+
+/* a counter with the label redis="NAME", and "reason" if not NULL */
+
+ngx_int_t ngx_http_penstock_redis_counter(ngx_conf_t *cf,
+    ngx_http_penstock_redis_t *redis, const char *name, const char *help,
+    const char *reason, ngx_int_t *id);
 
 /* ngx_conf_parse()'s handler for what stands in a block */
 

@@ -25,10 +25,12 @@ ngx_http_penstock_redis_watch(ngx_http_penstock_redis_node_t *node)
 
     idle = (node->timers.root == &node->sentinel);
 
-    node->timer.cancelable = idle;
+    /* a push link keeps no worker from its end */
+
+    node->timer.cancelable = idle || node->link;
 
     if (node->connection) {
-        node->connection->idle = idle;
+        node->connection->idle = node->timer.cancelable;
     }
 
     if (!idle) {

@@ -1,0 +1,98 @@
+
+/*
+ * Inside the Redis client: the push link of a block.
+ */
+
+#ifndef _NGX_HTTP_PENSTOCK_REDIS_LINK_H_INCLUDED_
+#define _NGX_HTTP_PENSTOCK_REDIS_LINK_H_INCLUDED_
+
+
+#include "ngx_http_penstock_redis_node.h"
+
+
+/* in shared memory */
+
+typedef struct {
+    ngx_atomic_t                         cycles;  /* configurations so far */
+    ngx_atomic_t                         cycle;   /* the holder's */
+    ngx_atomic_t                         pid;     /* the holder; 0: none */
+    ngx_atomic_t                         held;    /* its last tick, ms */
+    ngx_atomic_t                         epoch;
+    ngx_atomic_t                         alive;   /* the link's last proof of
+                                                     life, ms; 0: down */
+    ngx_atomic_t                         refused; /* was logged */
+} ngx_http_penstock_redis_push_state_t;
+
+
+typedef struct {
+    ngx_str_t                            prefix;
+    ngx_http_penstock_redis_push_pt      handler;
+    void                                *data;
+} ngx_http_penstock_redis_watch_t;
+
+
+struct ngx_http_penstock_redis_push_s {
+    ngx_http_penstock_redis_t           *redis;
+    ngx_shm_zone_t                      *zone;
+    ngx_http_penstock_redis_link_t      *link;    /* in a worker */
+
+    /* event ident must be after 3 pointers as in ngx_connection_t */
+    ngx_int_t                            ident;
+
+    ngx_array_t                          watches;
+                                         /* ngx_http_penstock_redis_watch_t */
+    ngx_atomic_uint_t                    cycle;   /* of this configuration */
+    ngx_int_t                            keys;    /* counters */
+    ngx_int_t                            links;
+
+    ngx_event_t                          tick;
+    unsigned                             holds:1;
+};
+
+
+/* the worker's link to one server, connected only while it holds it */
+
+struct ngx_http_penstock_redis_link_s {
+    ngx_http_penstock_redis_push_t      *push;
+    ngx_http_penstock_redis_node_t       node;
+
+    ngx_http_penstock_redis_call_t       id;
+    ngx_http_penstock_redis_call_t       tracking;
+    ngx_http_penstock_redis_call_t       subscribe;
+    ngx_http_penstock_redis_call_t       ping;
+
+    ngx_msec_t                           asked;   /* the ping, or subscribe */
+    ngx_msec_t                           alive;   /* the last one answered */
+    ngx_msec_t                           retry;   /* after a refusal */
+
+    unsigned                             up:1;
+    unsigned                             refused:1;
+};
+
+
+/* ngx_http_penstock_redis_push.c */
+
+/* whether this worker holds the link, and nobody took it */
+
+ngx_uint_t ngx_http_penstock_redis_push_mine(
+    ngx_http_penstock_redis_push_t *push);
+
+/* gives the link up, for another worker to take */
+
+void ngx_http_penstock_redis_push_leave(ngx_http_penstock_redis_push_t *push);
+
+
+/* ngx_http_penstock_redis_link.c */
+
+ngx_int_t ngx_http_penstock_redis_link_create(
+    ngx_http_penstock_redis_push_t *push, ngx_cycle_t *cycle);
+
+/* connects, sees to it that the link lives */
+
+void ngx_http_penstock_redis_link_tick(ngx_http_penstock_redis_link_t *link);
+
+void ngx_http_penstock_redis_link_close(ngx_http_penstock_redis_link_t *link);
+void ngx_http_penstock_redis_link_exit(ngx_http_penstock_redis_link_t *link);
+
+
+#endif /* _NGX_HTTP_PENSTOCK_REDIS_LINK_H_INCLUDED_ */
