@@ -240,6 +240,32 @@ my %wrong = (
         ['location', 'rate_limit zone=a nodelay;', 'invalid or repeated '
          . 'parameter "nodelay"'],
     ],
+    rate_limit_concurrency_zone => [
+        ['http', 'rate_limit_concurrency_zone $uri zone=a:1m;', 'must have '
+         . '"limit=N"'],
+        ['http', 'rate_limit_concurrency_zone $uri limit=1;', 'must have '
+         . '"zone=NAME:SIZE"'],
+        ['http', 'rate_limit_concurrency_zone "" zone=a:1m limit=1;',
+         'the key of zone "a:1m" is empty'],
+        ['http', 'rate_limit_concurrency_zone $uri zone=a:1m limit=0;',
+         'invalid limit "0", write how many requests may be under way'],
+        ['http', 'rate_limit_concurrency_zone $uri zone=a:1m limit=1 rate=1;',
+         'invalid parameter "rate=1", use zone=, limit=, redis= or fallback='],
+        ['http', 'rate_limit_concurrency_zone $uri zone=a:1m limit=1 '
+         . 'fallback=deny;', '"fallback=" of zone "a" needs "redis=NAME"'],
+        ['http', "rate_limit_zone \$uri zone=a:1m rate=1r/s;\n"
+         . "!rate_limit_concurrency_zone \$uri zone=a:1m limit=1;",
+         'zone "a" is already there for a different use'],
+    ],
+    rate_limit_concurrency => [
+        ['location', 'rate_limit_concurrency zone=;', 'invalid or repeated '
+         . 'parameter "zone="'],
+        ['location', 'rate_limit_concurrency dry_run;', '"zone=NAME"'],
+        ['location', 'rate_limit_concurrency zone=nowhere;', 'zone "nowhere" '
+         . 'is not defined'],
+        ['location', 'rate_limit_concurrency zone=a cost=2;', 'invalid or '
+         . 'repeated parameter "cost=2", use zone=NAME and dry_run'],
+    ],
     rate_limit_headers => [
         ['http', 'rate_limit_headers yes;', 'invalid value "yes" in '
          . '"rate_limit_headers" directive, it must be "on" or "off"'],

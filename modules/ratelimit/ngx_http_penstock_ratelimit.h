@@ -14,14 +14,8 @@
 
 #include "ngx_http_penstock.h"
 #include "ngx_http_penstock_redis.h"
+#include "ngx_http_penstock_ratelimit_slots.h"
 #include "ps_gcra_table.h"
-
-
-typedef enum {
-    NGX_HTTP_PENSTOCK_RATELIMIT_LOCAL = 0,
-    NGX_HTTP_PENSTOCK_RATELIMIT_ALLOW,
-    NGX_HTTP_PENSTOCK_RATELIMIT_DENY
-} ngx_http_penstock_ratelimit_fallback_e;
 
 
 typedef enum {
@@ -49,6 +43,18 @@ typedef struct {
                                      NGX_HTTP_PENSTOCK_RATELIMIT_RESULTS];
     ngx_int_t                    evicted;
 } ngx_http_penstock_ratelimit_zone_t;
+
+
+/* of rate_limit_concurrency_zone */
+
+typedef struct {
+    ngx_http_penstock_ratelimit_slots_t  slots;
+    ngx_http_complex_value_t     key;
+    ngx_http_complex_value_t    *limit_value;   /* NULL: "limit" is it */
+    ngx_uint_t                   limit;
+    ngx_int_t                    counters[
+                                     NGX_HTTP_PENSTOCK_RATELIMIT_RESULTS];
+} ngx_http_penstock_concurrency_zone_t;
 
 
 typedef struct {
@@ -90,6 +96,22 @@ typedef struct {
     unsigned                     fallback:1; /* Redis did not answer */
     unsigned                     unknown:1;  /* admitted unseen */
 } ngx_http_penstock_ratelimit_item_t;
+
+
+/* one concurrency limit's view of one request */
+
+typedef struct ngx_http_penstock_running_s  ngx_http_penstock_running_t;
+
+struct ngx_http_penstock_running_s {
+    ngx_http_penstock_running_t             *next;
+    ngx_http_penstock_concurrency_zone_t    *zone;
+    ngx_http_penstock_ratelimit_slot_t       slot;
+
+    unsigned                                 dry_run:1;
+    unsigned                                 parked:1;
+    unsigned                                 decided:1;
+    unsigned                                 refused:1;
+};
 
 
 typedef struct ngx_http_penstock_ratelimit_decision_s
@@ -138,6 +160,7 @@ typedef struct {
     ngx_uint_t                   first;      /* item of this phase */
     ngx_uint_t                   status;     /* of the answer, if refused */
     ngx_http_penstock_ratelimit_decision_t  decision;
+    ngx_http_penstock_running_t *running;
 
     unsigned                     deciding:1;
     unsigned                     parked:1;
@@ -150,6 +173,28 @@ typedef struct {
 extern ngx_module_t  ngx_http_penstock_ratelimit_module;
 
 
+/* NAME=VALUE parameters from the second on: each once, only those named */
+
+typedef struct {
+    const char                  *name;       /* with the "=" */
+    ngx_str_t                   *value;      /* data NULL: not given */
+} ngx_http_penstock_ratelimit_param_t;
+
+ngx_int_t ngx_http_penstock_ratelimit_params(ngx_conf_t *cf,
+    ngx_http_penstock_ratelimit_param_t *params, ngx_uint_t n);
+
+/* redis= and fallback= of a zone; data NULL: not given */
+
+ngx_int_t ngx_http_penstock_ratelimit_conf_redis(ngx_conf_t *cf,
+    ngx_str_t *zone, ngx_str_t *name, ngx_str_t *value,
+    ngx_http_penstock_redis_t **redis, ngx_uint_t *fallback);
+
+/* a counter for each result */
+
+ngx_int_t ngx_http_penstock_ratelimit_counters(ngx_conf_t *cf,
+    ngx_str_t *zone, const char *name, const char *help, ngx_int_t *counters);
+
+
 /* rate_limit_zone, rate_limit, and the check of rate_limit_status */
 
 char *ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -159,6 +204,11 @@ char *ngx_http_penstock_ratelimit_limit(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_penstock_ratelimit_status(ngx_conf_t *cf, void *post,
     void *data);
 
+
+/* the request's state, made if there is none; NULL: no memory */
+
+ngx_http_penstock_ratelimit_state_t *ngx_http_penstock_ratelimit_state(
+    ngx_http_request_t *r);
 
 /*
  * Makes items of the limits of this phase that the request meets for the
@@ -217,6 +267,14 @@ ngx_int_t ngx_http_penstock_ratelimit_answer(
 
 void ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_item_t *item);
+
+/*
+ * A key's name in Redis, in "pool": PREFIX ZONE:KEY}, or the digest of a key
+ * that is long; a prefix ends with the brace that begins a cluster's tag.
+ */
+
+ngx_int_t ngx_http_penstock_ratelimit_redis_name(ngx_pool_t *pool,
+    const char *prefix, ngx_str_t *zone, ngx_str_t *key, ngx_str_t *name);
 
 /* counters and log lines of what was decided, with the outcome */
 

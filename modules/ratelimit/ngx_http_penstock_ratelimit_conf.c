@@ -23,17 +23,15 @@ typedef struct {
 } ngx_http_penstock_ratelimit_args_t;
 
 
-static ngx_int_t ngx_http_penstock_ratelimit_args(ngx_conf_t *cf,
-    ngx_http_penstock_ratelimit_args_t *args);
 static ngx_int_t ngx_http_penstock_ratelimit_conf_rate(ngx_conf_t *cf,
     ngx_http_penstock_ratelimit_zone_t *zone,
     ngx_http_penstock_ratelimit_args_t *args);
-static ngx_int_t ngx_http_penstock_ratelimit_conf_redis(ngx_conf_t *cf,
+static ngx_int_t ngx_http_penstock_ratelimit_conf_sync(ngx_conf_t *cf,
     ngx_http_penstock_ratelimit_zone_t *zone,
     ngx_http_penstock_ratelimit_args_t *args);
 static ngx_uint_t ngx_http_penstock_ratelimit_is(ngx_str_t *value,
     const char *text);
-static ngx_int_t ngx_http_penstock_ratelimit_counters(ngx_conf_t *cf,
+static ngx_int_t ngx_http_penstock_ratelimit_evicted(ngx_conf_t *cf,
     ngx_http_penstock_ratelimit_zone_t *zone);
 static ngx_int_t ngx_http_penstock_ratelimit_init_zone(ngx_shm_zone_t *zone,
     ngx_slab_pool_t *shpool, void *conf, void **data);
@@ -54,9 +52,21 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_http_penstock_ratelimit_zone_t  *zone;
     ngx_http_penstock_ratelimit_args_t   args;
 
+    ngx_http_penstock_ratelimit_param_t  params[] = {
+        { "zone=", &args.zone },
+        { "rate=", &args.rate },
+        { "burst=", &args.burst },
+        { "redis=", &args.redis },
+        { "sync=", &args.sync },
+        { "fallback=", &args.fallback }
+    };
+
     value = cf->args->elts;
 
-    if (ngx_http_penstock_ratelimit_args(cf, &args) != NGX_OK) {
+    if (ngx_http_penstock_ratelimit_params(cf, params, sizeof(params)
+                                                       / sizeof(params[0]))
+        != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -95,8 +105,18 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     if (ngx_http_penstock_zone_parse(cf, &args.zone, &zone->name, &size)
         != NGX_OK
         || ngx_http_penstock_ratelimit_conf_rate(cf, zone, &args) != NGX_OK
-        || ngx_http_penstock_ratelimit_conf_redis(cf, zone, &args) != NGX_OK
-        || ngx_http_penstock_ratelimit_counters(cf, zone) != NGX_OK)
+        || ngx_http_penstock_ratelimit_conf_redis(cf, &zone->name,
+                                                  &args.redis, &args.fallback,
+                                                  &zone->redis,
+                                                  &zone->fallback)
+           != NGX_OK
+        || ngx_http_penstock_ratelimit_conf_sync(cf, zone, &args) != NGX_OK
+        || ngx_http_penstock_ratelimit_counters(cf, &zone->name,
+                                    "penstock_ratelimit_requests_total",
+                                    "Requests that a rate limit has decided.",
+                                    zone->counters)
+           != NGX_OK
+        || ngx_http_penstock_ratelimit_evicted(cf, zone) != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -114,61 +134,58 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
-/* takes NAME=VALUE apart; each may be there once */
-
-static ngx_int_t
-ngx_http_penstock_ratelimit_args(ngx_conf_t *cf,
-    ngx_http_penstock_ratelimit_args_t *args)
+ngx_int_t
+ngx_http_penstock_ratelimit_params(ngx_conf_t *cf,
+    ngx_http_penstock_ratelimit_param_t *params, ngx_uint_t n)
 {
-    size_t      len;
-    ngx_str_t  *value;
-    ngx_uint_t  i, n;
-
-    struct {
-        const char  *name;
-        ngx_str_t   *value;
-    } param[] = {
-        { "zone=", &args->zone },
-        { "rate=", &args->rate },
-        { "burst=", &args->burst },
-        { "redis=", &args->redis },
-        { "sync=", &args->sync },
-        { "fallback=", &args->fallback }
-    };
-
-    ngx_memzero(args, sizeof(ngx_http_penstock_ratelimit_args_t));
+    u_char      *p, names[128];
+    size_t       len;
+    ngx_str_t   *value;
+    ngx_uint_t   i, k;
 
     value = cf->args->elts;
+    len = 0;
+
+    for (k = 0; k < n; k++) {
+        ngx_str_null(params[k].value);
+    }
 
     for (i = 2; i < cf->args->nelts; i++) {
 
-        for (n = 0; n < sizeof(param) / sizeof(param[0]); n++) {
-            len = ngx_strlen(param[n].name);
+        for (k = 0; k < n; k++) {
+            len = ngx_strlen(params[k].name);
 
             if (value[i].len >= len
-                && ngx_strncmp(value[i].data, param[n].name, len) == 0)
+                && ngx_strncmp(value[i].data, params[k].name, len) == 0)
             {
                 break;
             }
         }
 
-        if (n == sizeof(param) / sizeof(param[0])) {
+        if (k == n) {
+            p = names;
+
+            for (k = 0; k < n; k++) {
+                p = ngx_slprintf(p, names + sizeof(names), "%s%s",
+                                 k == 0 ? "" : k == n - 1 ? " or " : ", ",
+                                 params[k].name);
+            }
+
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\", use zone=, rate=, "
-                               "burst=, redis=, sync= or fallback=",
-                               &value[i]);
+                               "invalid parameter \"%V\", use %*s",
+                               &value[i], (size_t) (p - names), names);
             return NGX_ERROR;
         }
 
-        if (param[n].value->data) {
+        if (params[k].value->data) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "duplicate parameter \"%V\", keep one",
                                &value[i]);
             return NGX_ERROR;
         }
 
-        param[n].value->data = value[i].data + len;
-        param[n].value->len = value[i].len - len;
+        params[k].value->data = value[i].data + len;
+        params[k].value->len = value[i].len - len;
     }
 
     return NGX_OK;
@@ -236,41 +253,61 @@ ngx_http_penstock_ratelimit_conf_rate(ngx_conf_t *cf,
 
 
 static ngx_int_t
-ngx_http_penstock_ratelimit_conf_redis(ngx_conf_t *cf,
+ngx_http_penstock_ratelimit_conf_sync(ngx_conf_t *cf,
     ngx_http_penstock_ratelimit_zone_t *zone,
     ngx_http_penstock_ratelimit_args_t *args)
 {
-    ngx_uint_t          i;
-    static const char  *names[] = { "local", "allow", "deny" };
+    if (args->sync.data == NULL) {
+        return NGX_OK;
+    }
 
-    if (args->redis.data == NULL && (args->sync.data || args->fallback.data)) {
+    if (args->redis.data == NULL) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%s\" of zone \"%V\" needs \"redis=NAME\", "
-                           "add it or drop the parameter",
-                           args->sync.data ? "sync=" : "fallback=",
+                           "\"sync=\" of zone \"%V\" needs "
+                           "\"redis=NAME\", add it or drop the parameter",
                            &zone->name);
         return NGX_ERROR;
     }
 
-    if (args->redis.data == NULL) {
+    if (ngx_http_penstock_ratelimit_is(&args->sync, "exact")) {
         return NGX_OK;
     }
 
-    if (args->sync.data && !ngx_http_penstock_ratelimit_is(&args->sync,
-                                                           "exact"))
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"sync=%V\" is not supported by this version, "
-                           "use \"sync=exact\"", &args->sync);
-        return NGX_ERROR;
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "\"sync=%V\" is not supported by this version, "
+                       "use \"sync=exact\"", &args->sync);
+
+    return NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_penstock_ratelimit_conf_redis(ngx_conf_t *cf, ngx_str_t *zone,
+    ngx_str_t *name, ngx_str_t *value, ngx_http_penstock_redis_t **redis,
+    ngx_uint_t *fallback)
+{
+    ngx_uint_t          i;
+    static const char  *names[] = { "local", "allow", "deny" };
+
+    *fallback = NGX_HTTP_PENSTOCK_RATELIMIT_LOCAL;
+
+    if (name->data == NULL) {
+
+        if (value->data) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"fallback=\" of zone \"%V\" needs "
+                               "\"redis=NAME\", add it or drop the parameter",
+                               zone);
+            return NGX_ERROR;
+        }
+
+        return NGX_OK;
     }
 
-    zone->fallback = NGX_HTTP_PENSTOCK_RATELIMIT_LOCAL;
-
-    if (args->fallback.data) {
+    if (value->data) {
 
         for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-            if (ngx_http_penstock_ratelimit_is(&args->fallback, names[i])) {
+            if (ngx_http_penstock_ratelimit_is(value, names[i])) {
                 break;
             }
         }
@@ -278,16 +315,16 @@ ngx_http_penstock_ratelimit_conf_redis(ngx_conf_t *cf,
         if (i == sizeof(names) / sizeof(names[0])) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid fallback \"%V\", use \"local\", "
-                               "\"allow\" or \"deny\"", &args->fallback);
+                               "\"allow\" or \"deny\"", value);
             return NGX_ERROR;
         }
 
-        zone->fallback = i;
+        *fallback = i;
     }
 
-    zone->redis = ngx_http_penstock_redis_ref(cf, &args->redis);
+    *redis = ngx_http_penstock_redis_ref(cf, name);
 
-    return zone->redis ? NGX_OK : NGX_ERROR;
+    return *redis ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -299,16 +336,16 @@ ngx_http_penstock_ratelimit_is(ngx_str_t *value, const char *text)
 }
 
 
-static ngx_int_t
-ngx_http_penstock_ratelimit_counters(ngx_conf_t *cf,
-    ngx_http_penstock_ratelimit_zone_t *zone)
+ngx_int_t
+ngx_http_penstock_ratelimit_counters(ngx_conf_t *cf, ngx_str_t *zone,
+    const char *name, const char *help, ngx_int_t *counters)
 {
     u_char      *p;
     ngx_str_t    labels;
     ngx_uint_t   i;
 
     p = ngx_pnalloc(cf->pool, sizeof("zone=\"\",result=\"rejected\"")
-                              + zone->name.len);
+                              + zone->len);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -316,19 +353,34 @@ ngx_http_penstock_ratelimit_counters(ngx_conf_t *cf,
     labels.data = p;
 
     for (i = 0; i < NGX_HTTP_PENSTOCK_RATELIMIT_RESULTS; i++) {
-        labels.len = ngx_sprintf(p, "zone=\"%V\",result=\"%s\"", &zone->name,
+        labels.len = ngx_sprintf(p, "zone=\"%V\",result=\"%s\"", zone,
                                  ngx_http_penstock_ratelimit_results[i])
                      - p;
 
-        zone->counters[i] = ngx_http_penstock_counter(cf,
-                                   "penstock_ratelimit_requests_total",
-                                   "Requests that a rate limit has decided.",
-                                   &labels);
-        if (zone->counters[i] == NGX_ERROR) {
+        counters[i] = ngx_http_penstock_counter(cf, name, help, &labels);
+
+        if (counters[i] == NGX_ERROR) {
             return NGX_ERROR;
         }
     }
 
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_evicted(ngx_conf_t *cf,
+    ngx_http_penstock_ratelimit_zone_t *zone)
+{
+    u_char     *p;
+    ngx_str_t   labels;
+
+    p = ngx_pnalloc(cf->pool, sizeof("zone=\"\"") + zone->name.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    labels.data = p;
     labels.len = ngx_sprintf(p, "zone=\"%V\"", &zone->name) - p;
 
     zone->evicted = ngx_http_penstock_counter(cf,

@@ -14,6 +14,18 @@
     (sizeof(", \"\";q=;w=") - 1 + 2 * NGX_INT64_LEN)
 
 
+/* $rate_limit_status, in the order of what is told first */
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_NOTHING = 0,
+    NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_PASSED,
+    NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_FALLBACK,
+    NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_DRY_RUN,
+    NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_REJECTED,
+    NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_UNAVAILABLE
+} ngx_http_penstock_ratelimit_told_e;
+
+
 static void ngx_http_penstock_ratelimit_hide(ngx_http_request_t *r,
     ngx_str_t *name);
 static ngx_int_t ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
@@ -23,8 +35,10 @@ static u_char *ngx_http_penstock_ratelimit_member(u_char *p, ngx_str_t *name,
     const char *parameter, uint64_t n);
 static ngx_int_t ngx_http_penstock_ratelimit_retry(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t *st);
-static ngx_http_penstock_ratelimit_item_t *ngx_http_penstock_ratelimit_told(
-    ngx_http_penstock_ratelimit_state_t *st);
+static ngx_http_penstock_ratelimit_told_e ngx_http_penstock_ratelimit_told(
+    ngx_http_penstock_ratelimit_state_t *st, ngx_str_t *zone);
+static ngx_http_penstock_ratelimit_told_e ngx_http_penstock_ratelimit_rank(
+    ngx_uint_t refused, ngx_uint_t dry_run, ngx_uint_t fallback);
 
 
 static ngx_str_t  ngx_http_penstock_ratelimit_policy_name =
@@ -103,10 +117,19 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
     u_char                              *p, *l;
     size_t                               len;
     ngx_uint_t                           i;
+    ngx_http_penstock_running_t         *running;
     ngx_http_penstock_ratelimit_item_t  *item;
 
     item = st->items.elts;
     len = 0;
+
+    for (running = st->running; running; running = running->next) {
+        if (!running->dry_run) {
+            len += NGX_HTTP_PENSTOCK_RATELIMIT_ITEM_LEN
+                   + sizeof(";qu=\"concurrent-requests\"")
+                   + running->zone->slots.name.len;
+        }
+    }
 
     for (i = 0; i < st->items.nelts; i++) {
         if (!item[i].dry_run) {
@@ -169,6 +192,40 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
             l = ngx_http_penstock_digits(l,
                                          ps_gcra_seconds(&item[i].result));
         }
+    }
+
+    for (running = st->running; running; running = running->next) {
+
+        if (running->dry_run) {
+            continue;
+        }
+
+        if (p != policy->data) {
+            *p++ = ',';
+            *p++ = ' ';
+        }
+
+        p = ngx_http_penstock_ratelimit_member(p, &running->zone->slots.name,
+                                               ";q=", running->slot.limit);
+        p = ngx_cpymem(p, ";qu=\"concurrent-requests\"",
+                       sizeof(";qu=\"concurrent-requests\"") - 1);
+
+        if (!running->decided || running->slot.fallback
+            || (st->refused && !running->refused))
+        {
+            continue;
+        }
+
+        if (l != limit->data) {
+            *l++ = ',';
+            *l++ = ' ';
+        }
+
+        l = ngx_http_penstock_ratelimit_member(l, &running->zone->slots.name,
+                                               ";r=",
+                                     running->slot.limit
+                                     - ngx_min(running->slot.in_use,
+                                               running->slot.limit));
     }
 
     policy->len = p - policy->data;
@@ -261,39 +318,32 @@ ngx_int_t
 ngx_http_penstock_ratelimit_status_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_str_t                             value;
-    ngx_http_penstock_ratelimit_item_t   *item;
+    ngx_str_t                             zone;
+    ngx_http_penstock_ratelimit_told_e    told;
     ngx_http_penstock_ratelimit_state_t  *st;
 
-    st = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_RATELIMIT);
-    item = st ? ngx_http_penstock_ratelimit_told(st) : NULL;
+    static ngx_str_t                      names[] = {
+        ngx_null_string,
+        ngx_string("PASSED"),
+        ngx_string("FALLBACK"),
+        ngx_string("REJECTED_DRY_RUN"),
+        ngx_string("REJECTED"),
+        ngx_string("UNAVAILABLE")
+    };
 
-    if (item == NULL) {
+    st = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_RATELIMIT);
+    told = ngx_http_penstock_ratelimit_told(st, &zone);
+
+    if (told == NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_NOTHING) {
         v->not_found = 1;
         return NGX_OK;
-    }
-
-    if (st->decision.unavailable) {
-        ngx_str_set(&value, "UNAVAILABLE");
-
-    } else if (st->refused) {
-        ngx_str_set(&value, "REJECTED");
-
-    } else if (item->refused) {
-        ngx_str_set(&value, "REJECTED_DRY_RUN");
-
-    } else if (item->fallback) {
-        ngx_str_set(&value, "FALLBACK");
-
-    } else {
-        ngx_str_set(&value, "PASSED");
     }
 
     v->valid = 1;
     v->no_cacheable = 0;
     v->not_found = 0;
-    v->len = value.len;
-    v->data = value.data;
+    v->len = names[told].len;
+    v->data = names[told].data;
 
     return NGX_OK;
 }
@@ -303,13 +353,14 @@ ngx_int_t
 ngx_http_penstock_ratelimit_zone_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_http_penstock_ratelimit_item_t   *item;
+    ngx_str_t                             zone;
     ngx_http_penstock_ratelimit_state_t  *st;
 
     st = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_RATELIMIT);
-    item = st ? ngx_http_penstock_ratelimit_told(st) : NULL;
 
-    if (item == NULL) {
+    if (ngx_http_penstock_ratelimit_told(st, &zone)
+        == NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_NOTHING)
+    {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -317,27 +368,36 @@ ngx_http_penstock_ratelimit_zone_variable(ngx_http_request_t *r,
     v->valid = 1;
     v->no_cacheable = 0;
     v->not_found = 0;
-    v->len = item->zone->name.len;
-    v->data = item->zone->name.data;
+    v->len = zone.len;
+    v->data = zone.data;
 
     return NGX_OK;
 }
 
 
 /*
- * The one that the variables speak of: who refused, who would have, who had
- * no answer from Redis, else who has least left.
+ * What the variables say, and of which zone: who refused, who would have,
+ * who had no answer from Redis, else who has least left.
  */
 
-static ngx_http_penstock_ratelimit_item_t *
-ngx_http_penstock_ratelimit_told(ngx_http_penstock_ratelimit_state_t *st)
+static ngx_http_penstock_ratelimit_told_e
+ngx_http_penstock_ratelimit_told(ngx_http_penstock_ratelimit_state_t *st,
+    ngx_str_t *zone)
 {
-    ngx_uint_t                           i, rank, best;
-    ngx_http_penstock_ratelimit_item_t  *item, *told;
+    uint64_t                             least, left;
+    ngx_uint_t                           i;
+    ngx_http_penstock_running_t         *running;
+    ngx_http_penstock_ratelimit_item_t  *item;
+    ngx_http_penstock_ratelimit_told_e   rank, best;
+
+    best = NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_NOTHING;
+    least = UINT64_MAX;
+
+    if (st == NULL) {
+        return best;
+    }
 
     item = st->items.elts;
-    told = NULL;
-    best = 0;
 
     for (i = 0; i < st->items.nelts; i++) {
 
@@ -345,18 +405,57 @@ ngx_http_penstock_ratelimit_told(ngx_http_penstock_ratelimit_state_t *st)
             continue;
         }
 
-        rank = (item[i].refused && !item[i].dry_run) ? 4
-               : item[i].refused ? 3
-               : item[i].fallback ? 2 : 1;
+        rank = ngx_http_penstock_ratelimit_rank(item[i].refused,
+                                                item[i].dry_run,
+                                                item[i].fallback);
 
         if (rank > best
-            || (rank == 1 && best == 1
-                && item[i].result.remaining < told->result.remaining))
+            || (rank == NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_PASSED
+                && rank == best && item[i].result.remaining < least))
         {
             best = rank;
-            told = &item[i];
+            least = item[i].result.remaining;
+            *zone = item[i].zone->name;
         }
     }
 
-    return told;
+    for (running = st->running; running; running = running->next) {
+
+        if (!running->decided) {
+            continue;
+        }
+
+        rank = ngx_http_penstock_ratelimit_rank(running->refused,
+                                                running->dry_run,
+                                                running->slot.fallback);
+
+        left = running->slot.limit - ngx_min(running->slot.in_use,
+                                             running->slot.limit);
+
+        if (rank > best
+            || (rank == NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_PASSED
+                && rank == best && left < least))
+        {
+            best = rank;
+            least = left;
+            *zone = running->zone->slots.name;
+        }
+    }
+
+    return (best && st->decision.unavailable)
+           ? NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_UNAVAILABLE : best;
+}
+
+
+static ngx_http_penstock_ratelimit_told_e
+ngx_http_penstock_ratelimit_rank(ngx_uint_t refused, ngx_uint_t dry_run,
+    ngx_uint_t fallback)
+{
+    if (refused) {
+        return dry_run ? NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_DRY_RUN
+                       : NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_REJECTED;
+    }
+
+    return fallback ? NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_FALLBACK
+                    : NGX_HTTP_PENSTOCK_RATELIMIT_TOLD_PASSED;
 }

@@ -21,8 +21,6 @@
 #define NGX_HTTP_PENSTOCK_RATELIMIT_NARGS    4
 
 
-static ngx_int_t ngx_http_penstock_ratelimit_redis_key(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_item_t *item, ngx_str_t *key);
 static ngx_int_t ngx_http_penstock_ratelimit_number(ngx_http_request_t *r,
     uint64_t n, ngx_str_t *arg);
 static void ngx_http_penstock_ratelimit_ask_handler(
@@ -172,7 +170,9 @@ ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
             continue;
         }
 
-        if (ngx_http_penstock_ratelimit_redis_key(r, &items[i], key++)
+        if (ngx_http_penstock_ratelimit_redis_name(r->pool, "penstock:rl:{",
+                                                   &items[i].zone->name,
+                                                   &items[i].key, key++)
             != NGX_OK)
         {
             return NULL;
@@ -328,7 +328,10 @@ ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
 {
     ngx_str_t  argv[2];
 
-    if (ngx_http_penstock_ratelimit_redis_key(r, item, &argv[0]) != NGX_OK
+    if (ngx_http_penstock_ratelimit_redis_name(r->pool, "penstock:rl:{",
+                                               &item->zone->name, &item->key,
+                                               &argv[0])
+        != NGX_OK
         || ngx_http_penstock_ratelimit_number(r,
                                           item->cost * item->limit->interval,
                                           &argv[1])
@@ -345,48 +348,46 @@ ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
 }
 
 
-/* penstock:rl:{ZONE:KEY}; the braces are the hash tag of a cluster */
-
-static ngx_int_t
-ngx_http_penstock_ratelimit_redis_key(ngx_http_request_t *r,
-    ngx_http_penstock_ratelimit_item_t *item, ngx_str_t *key)
+ngx_int_t
+ngx_http_penstock_ratelimit_redis_name(ngx_pool_t *pool, const char *prefix,
+    ngx_str_t *zone, ngx_str_t *key, ngx_str_t *name)
 {
     u_char  *p;
     size_t   len;
     u_char   digest[NGX_HTTP_PENSTOCK_KEY_LEN];
 
-    len = item->key.len;
+    len = key->len;
 
     if (len > NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX) {
 
-        if (ngx_http_penstock_sha256(&item->key, 1, digest) != NGX_OK) {
+        if (ngx_http_penstock_sha256(key, 1, digest) != NGX_OK) {
             return NGX_ERROR;
         }
 
         len = sizeof("sha256:") - 1 + 2 * sizeof(digest);
     }
 
-    p = ngx_pnalloc(r->pool, sizeof("penstock:rl:{:}") - 1
-                             + item->zone->name.len + len);
+    p = ngx_pnalloc(pool, ngx_strlen(prefix) + sizeof(":}") - 1 + zone->len
+                          + len);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    key->data = p;
+    name->data = p;
 
-    p = ngx_sprintf(p, "penstock:rl:{%V:", &item->zone->name);
+    p = ngx_sprintf(p, "%s%V:", prefix, zone);
 
-    if (item->key.len > NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX) {
+    if (key->len > NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX) {
         p = ngx_cpymem(p, "sha256:", sizeof("sha256:") - 1);
         p = ngx_hex_dump(p, digest, sizeof(digest));
 
     } else {
-        p = ngx_cpymem(p, item->key.data, len);
+        p = ngx_cpymem(p, key->data, len);
     }
 
     *p++ = '}';
 
-    key->len = p - key->data;
+    name->len = p - name->data;
 
     return NGX_OK;
 }

@@ -7,8 +7,6 @@
 #include "ngx_http_penstock_ratelimit.h"
 
 
-static ngx_http_penstock_ratelimit_state_t *ngx_http_penstock_ratelimit_state(
-    ngx_http_request_t *r);
 static ngx_uint_t ngx_http_penstock_ratelimit_counted(
     ngx_http_penstock_ratelimit_state_t *st,
     ngx_http_penstock_ratelimit_zone_t *zone);
@@ -18,7 +16,7 @@ static ngx_int_t ngx_http_penstock_ratelimit_cost(ngx_http_request_t *r,
     ngx_http_complex_value_t *cost, ngx_http_penstock_ratelimit_item_t *item);
 
 
-static ngx_http_penstock_ratelimit_state_t *
+ngx_http_penstock_ratelimit_state_t *
 ngx_http_penstock_ratelimit_state(ngx_http_request_t *r)
 {
     ngx_http_penstock_ratelimit_state_t  *st;
@@ -314,6 +312,7 @@ ngx_http_penstock_ratelimit_refuse(ngx_http_request_t *r,
     u_char                              *p;
     size_t                               len;
     ngx_uint_t                           i;
+    ngx_http_penstock_running_t         *running;
     ngx_http_penstock_problem_t          problem;
     ngx_http_penstock_ratelimit_item_t  *item;
 
@@ -339,6 +338,10 @@ ngx_http_penstock_ratelimit_refuse(ngx_http_request_t *r,
         len += item[i].zone->name.len + sizeof("\"\",") - 1;
     }
 
+    for (running = st->running; running; running = running->next) {
+        len += running->zone->slots.name.len + sizeof("\"\",") - 1;
+    }
+
     p = ngx_pnalloc(r->pool, len);
     if (p == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -352,6 +355,12 @@ ngx_http_penstock_ratelimit_refuse(ngx_http_request_t *r,
     for (i = st->first; i < st->items.nelts; i++) {
         if (item[i].refused && !item[i].dry_run) {
             p = ngx_sprintf(p, "\"%V\",", &item[i].zone->name);
+        }
+    }
+
+    for (running = st->running; running; running = running->next) {
+        if (running->refused && !running->dry_run) {
+            p = ngx_sprintf(p, "\"%V\",", &running->zone->slots.name);
         }
     }
 
