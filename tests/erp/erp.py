@@ -131,13 +131,18 @@ class Erp:
         self.store = store
         self.key_header = options.key_header.lower()
         self.keys = collections.Counter()      # of orders under way
+        self.limits = Limits(0, None)
+        self.configure(options)
+        self.reset()
+
+    def configure(self, options):
         self.latency = seconds(options.latency)
         self.max_age = options.max_age
         self.style = options.style
         self.gzip = False
-        self.limits = Limits(options.concurrency, rate(options.budget))
+        self.limits.concurrency = options.concurrency
+        self.limits.budget = rate(options.budget)
         self.slow_time, self.fail_status, self.only = 5.0, 500, None
-        self.reset()
 
     def reset(self):
         self.counts = collections.Counter()
@@ -146,6 +151,9 @@ class Erp:
         self.faults = collections.Counter()
         self.requests = collections.deque(maxlen=500)
         self.limits.highest = self.limits.running
+
+    def ready(self):
+        """Called when the stock is loaded."""
 
     async def call(self, function, *args):
         """What the store does goes through here: it may take its time."""
@@ -484,6 +492,7 @@ async def serve(options, erp):
                            for r in rows)
     elif erp.store.empty():
         erp.store.load(DEFAULT_STOCK)
+    erp.ready()
     server = await asyncio.start_server(
         Server(erp).connection, options.host, options.port, limit=MAX_HEAD,
         backlog=1024)

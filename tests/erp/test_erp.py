@@ -18,21 +18,36 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class ErpCase(unittest.TestCase):
+    program = (sys.executable, os.path.join(HERE, "erp.py"))
     options = ("--latency", "0ms")
 
     def setUp(self):
-        self.dir = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen(
-            [sys.executable, os.path.join(HERE, "erp.py"), "--port", "0",
-             "--db", os.path.join(self.dir.name, "erp.sqlite"),
-             *self.options], stdout=subprocess.PIPE)
-        self.port = json.loads(self.process.stdout.readline())["port"]
+        self.launch()
 
     def tearDown(self):
-        self.process.terminate()
-        self.assertEqual(self.process.wait(10), 0)
-        self.process.stdout.close()
-        self.dir.cleanup()
+        self.end()
+
+    @classmethod
+    def launch(cls):
+        cls.dir = tempfile.TemporaryDirectory()
+        cls.start("0")
+
+    @classmethod
+    def start(cls, port):
+        cls.process = subprocess.Popen(
+            [*cls.program, "--port", port,
+             "--db", os.path.join(cls.dir.name, "erp.sqlite"),
+             *cls.options], stdout=subprocess.PIPE)
+        cls.port = json.loads(cls.process.stdout.readline())["port"]
+
+    @classmethod
+    def end(cls):
+        cls.process.terminate()
+        status = cls.process.wait(20)
+        cls.process.stdout.close()
+        cls.dir.cleanup()
+        if status:
+            raise AssertionError(f"the ERP ended with status {status}")
 
     def ask(self, method, target, body=None, headers=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port,
