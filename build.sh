@@ -14,7 +14,7 @@ usage: ./build.sh COMMAND
   build [plain|asan|probe]   the module: build/plain/objs/$so
                              (asan: with sanitizers and the tests' probes;
                              probe: with the tests' probes)
-  demo [--orders FILE] [--keep]
+  demo [--orders FILE] [--erp tryton] [--keep]
                              the gateway before an ERP, orders through it
   test [--asan] [--only PATTERN]
                              every test there is; --asan: only those that run
@@ -27,7 +27,7 @@ usage: ./build.sh COMMAND
                              builds and tests in chroots of Debian 12, 13 and
                              sid (bookworm, trixie, sid); --build: builds
                              only; --fresh: with new chroots
-  deps [build|analyze|demo|test|bench|fuzz|all]
+  deps [build|analyze|demo|test|bench|fuzz|tryton|all]
                              installs the packages a command needs
   clean                      removes what was built
 
@@ -146,21 +146,23 @@ case $command in
     deps)
         for set in ${1:-test}; do
             case $set in
-                build|analyze|demo|test|bench|fuzz)
+                build|analyze|demo|test|bench|fuzz|tryton)
                     set=packages_$set
                     need ${!set}
                     ;;
                 all)
-                    need $packages_test $packages_bench $packages_fuzz
+                    need $packages_test $packages_bench $packages_fuzz \
+                        $packages_tryton
                     ;;
                 *)
                     die "deps for what? build, analyze, demo, test, bench," \
-                        "fuzz or all"
+                        "fuzz, tryton or all"
                     ;;
             esac
         done
         case ${1:-test} in
             test|all)
+                need $packages_tryton
                 install_test_nginx
                 install_oidc_provider
                 ;;
@@ -173,6 +175,9 @@ case $command in
         ;;
     demo)
         need $packages_demo
+        case " $* " in
+            *" --erp tryton "*|*" --erp=tryton "*) need $packages_tryton ;;
+        esac
         build_module plain
         exec python3 "$root/tests/demo/demo.py" "$@"
         ;;

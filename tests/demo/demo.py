@@ -5,6 +5,7 @@ around them, and every answer held against what was true.
 
     demo.py                      generated catalogue and orders
     demo.py --orders FILE        CSV: invoice,sku,quantity,customer,country
+    demo.py --erp tryton         before Tryton instead of the small test ERP
     demo.py --keep               leave it running, with three lines to try
 
 Exit status: 0 all promises held, 1 one did not, 2 it could not run.
@@ -36,6 +37,16 @@ BUILD = os.path.abspath(os.environ.get("PENSTOCK_BUILD",
 MODULE = os.path.abspath(os.environ.get(
     "PENSTOCK_MODULE",
     os.path.join(BUILD, "plain/objs/ngx_http_penstock_module.so")))
+CONFIG = os.path.join(ROOT, "lua-free-config")
+# what is played when no orders are given: Tryton takes seconds for long ones
+SIZES = {"sandbox": {}, "tryton": {"orders": 80, "skus": 500, "most": 40}}
+# An order lets so many reads go on, in one burst: it must stay below what
+# the channels' plans allow.
+READS = {"sandbox": 300, "tryton": 200}
+# Debian's Tryton is made for Debian's Python
+ERPS = {"sandbox": [sys.executable, os.path.join(ROOT, "tests/erp/erp.py")],
+        "tryton": ["/usr/bin/python3",
+                   os.path.join(ROOT, "tests/erp/tryton_erp.py")]}
 ISSUER, AUDIENCE = "https://issuer.example", "https://gateway.example"
 CHANNELS = {"webshop": "channel", "app": "channel", "marketplace": "partner",
             "edi": "partner"}
@@ -79,8 +90,8 @@ def free_port():
                 pass
 
 
-def wait_for(port, process, what, log):
-    deadline = time.monotonic() + 20
+def wait_for(port, process, what, log, seconds=20):
+    deadline = time.monotonic() + seconds
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
@@ -121,14 +132,21 @@ class Servers:
 
     def erp(self, catalogue, options):
         self.erp_port = free_port()
-        process = self.start("erp", [
-            sys.executable, os.path.join(ROOT, "tests/erp/erp.py"),
+        self.erp_argv = [
+            *ERPS[options.erp],
             "--port", str(self.erp_port), "--db", self.path("erp.sqlite"),
-            "--catalogue", catalogue, "--style", "netsuite",
+            "--style", "netsuite",
             "--concurrency", str(options.erp_concurrency),
             "--latency", options.erp_latency,
-            "--max-age", str(options.max_age)])
-        wait_for(self.erp_port, process, "the ERP", self.path("erp.log"))
+            "--max-age", str(options.max_age)]
+        return self.start_erp("--catalogue", catalogue)
+
+    def start_erp(self, *more):
+        """For the first time, or again with what it has."""
+        process = self.start("erp", [*self.erp_argv, *more])
+        # it listens when the catalogue is loaded: Tryton takes 10 ms a line
+        wait_for(self.erp_port, process, "the ERP", self.path("erp.log"), 600)
+        return process
 
     def gateway(self, config, jwks):
         """The configuration as it is; only site/ gets this run's addresses,
@@ -283,7 +301,7 @@ def run(options, folder, servers):
     path = options.orders
     if not path:
         path = servers.path("orders.csv")
-        plans.generate_orders(path)
+        plans.generate_orders(path, **SIZES[options.erp])
     orders, lines, skipped = plans.read_orders(path)
     skus = plans.write_catalogue(servers.path("catalogue.csv"), orders)
     say(f"{len(orders):,} orders of {lines:,} lines, {len(skus):,} SKUs, from "
@@ -293,8 +311,9 @@ def run(options, folder, servers):
     servers.redis()
     servers.erp(servers.path("catalogue.csv"), options)
     servers.gateway(options.config, tokens.set())
-    say(f"Redis on {servers.redis_port}, the ERP on {servers.erp_port} "
-        f"({options.erp_latency}, {options.erp_concurrency} at once), the "
+    name = {"sandbox": "the ERP", "tryton": "Tryton"}[options.erp]
+    say(f"Redis on {servers.redis_port}, {name} on {servers.erp_port} "
+        f"(+{options.erp_latency}, {options.erp_concurrency} at once), the "
         f"gateway on {servers.port}")
     by_channel = tokens.all()
     plan = plans.build(orders, skus, by_channel, options.reads_per_order,
@@ -359,23 +378,36 @@ def main(argv):
                         help="CSV with invoice,sku,quantity,customer,country")
     parser.add_argument("--keep", action="store_true",
                         help="leave it running and print lines to try")
-    parser.add_argument("--reads-per-order", type=int, default=300,
-                        metavar="N", help="browsing reads (default 300)")
+    parser.add_argument("--reads-per-order", type=int, metavar="N",
+                        help="browsing reads (default 300; 200 with Tryton)")
     parser.add_argument("--lanes", type=int, default=10, metavar="N",
                         help="browsing connections (default 10)")
-    parser.add_argument("--erp-latency", default="80ms", metavar="TIME")
+    parser.add_argument("--erp", choices=ERPS, default="sandbox",
+                        help="which ERP (default sandbox, a small one made"
+                        " for tests)")
+    parser.add_argument("--erp-latency", metavar="TIME",
+                        help="added to the ERP's own (default 80ms; 0ms with"
+                        " Tryton, which is slow enough)")
     parser.add_argument("--erp-concurrency", type=int, default=15,
                         metavar="N", help="what the ERP takes at once")
     parser.add_argument("--max-age", type=int, default=60, metavar="SECONDS",
                         help="how long the ERP lets answers be kept")
-    parser.add_argument("--answer-time", type=float, default=0.5,
-                        metavar="SECONDS",
+    parser.add_argument("--answer-time", type=float, metavar="SECONDS",
                         help="an answer's way from the ERP to the channel, at"
-                        " most: it may be older than max-age by that")
+                        " most: it may be older than max-age by that (default"
+                        " 0.5; 2 with Tryton)")
     parser.add_argument("--config", metavar="DIR",
-                        default=os.path.join(ROOT, "lua-free-config"),
+                        default=CONFIG,
                         help="configuration (default lua-free-config)")
     options = parser.parse_args(argv)
+    latency, answer_time = {"sandbox": ("80ms", 0.5),
+                            "tryton": ("0ms", 2)}[options.erp]
+    if options.erp_latency is None:
+        options.erp_latency = latency
+    if options.reads_per_order is None:
+        options.reads_per_order = READS[options.erp]
+    if options.answer_time is None:
+        options.answer_time = answer_time
     if not os.path.exists(MODULE):
         stop_with(f"{MODULE} is not there; run ./build.sh build first")
     if options.orders and not os.path.isfile(options.orders):

@@ -61,7 +61,7 @@ def read_orders(path):
     return list(orders.values()), lines, skipped
 
 
-def generate_orders(path, orders=250, skus=2000, seed=7):
+def generate_orders(path, orders=250, skus=2000, most=500, seed=7):
     """A CSV as a wholesaler's: few SKUs sell often, most seldom; most orders
     have a few lines, some very many; some are returns."""
     rng = random.Random(seed)
@@ -79,7 +79,7 @@ def generate_orders(path, orders=250, skus=2000, seed=7):
             country = "United Kingdom" if rng.random() < 0.85 \
                 else rng.choice(("Germany", "France", "EIRE", "Spain"))
             customer = str(rng.randrange(12000, 18000))
-            count = 1 + min(int(rng.lognormvariate(2.3, 1.1)), 500)
+            count = 1 + min(int(rng.lognormvariate(2.3, 1.1)), most)
             for _ in range(1 + count // 8 if back else count):
                 sku = names[bisect.bisect(weights,
                                           rng.random() * weights[-1])]

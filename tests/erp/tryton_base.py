@@ -71,7 +71,8 @@ def start(path):
 def base():
     """The file to copy, made when Tryton or its module here is new."""
     made_of = [trytond_version.encode()]
-    for path in (__file__, *sorted(glob.glob(os.path.join(HERE, "channel/*.*")))):
+    module = glob.glob(os.path.join(HERE, "channel/*.*"))
+    for path in (__file__, *sorted(module)):
         with open(path, "rb") as file:
             made_of.append(file.read())
     stamp = hashlib.sha256(b"".join(made_of)).hexdigest()[:16]

@@ -25,6 +25,7 @@ BOTH = "/availability?sku=A,B&location=L1"
 
 
 class Options:
+    erp = "sandbox"
     erp_concurrency, erp_latency, max_age = 15, "10ms", 60
 
 
@@ -150,6 +151,20 @@ class Config(unittest.TestCase):
                          409)
         said = self.ask("/orders/config-1", token).json()
         self.assertEqual(said["correlation_id"], "config-order-1")
+
+    def test_lost_answer(self):
+        """The channel is told that nobody knows, in the suite's own words;
+        and what it reads next is what the ERP has."""
+        token, path = self.token(), "/availability?sku=E&location=L2"
+        self.ask(path, token)
+        self.servers.ask_erp("/__control", {"lose": 1, "only": "write"})
+        said = self.problem(self.ask("/orders", token, "POST", {
+            "order_id": "config-lost", "lines": [
+                {"sku": "E", "location": "L2", "quantity": 4}]}), 502)
+        self.assertIn("unknown", said["detail"])
+        self.servers.ask_erp("/__control", {"only": None})
+        self.assertEqual(self.ask(path, token).json()["items"][0]
+                         ["available"], 16)
 
     def test_token_does_not_reach_the_erp(self):
         self.ask("/availability?sku=H", self.token())

@@ -12,9 +12,10 @@ packages_test="$packages_demo $packages_analyze libcmocka-dev perl procps
     libwww-perl"
 packages_bench="$packages_demo haproxy wrk"
 packages_fuzz="$packages_build clang libclang-rt-dev"
+packages_tryton="python3 tryton-server tryton-modules-sale tryton-modules-stock"
 
 # the packages above that start a service when they are installed
-packages_services="nginx redis-server prometheus haproxy"
+packages_services="nginx redis-server prometheus haproxy tryton-server"
 
 
 # missing PACKAGE...: those that are not installed
@@ -103,6 +104,9 @@ install_packages() {
     done
     case $services in
         *prometheus*) services="$services|prometheus-node-exporter" ;;
+    esac
+    case $services in
+        *tryton*) services="$services|tryton-server-cron|tryton-server-worker"
     esac
 
     trap allow_services EXIT

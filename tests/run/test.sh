@@ -60,6 +60,8 @@ run_tests() {
             || install_oidc_provider
         [ -z "$(pick "$root/tests/live/test_http_cache_suite.py")" ] \
             || install_node
+        [ -z "$(pick "$root"/tests/*/test_tryton*.py)" ] \
+            || need $packages_tryton
     fi
 
     export PENSTOCK_BUILD=$build PENSTOCK_ROOT=$root
