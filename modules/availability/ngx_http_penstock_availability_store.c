@@ -388,6 +388,8 @@ ngx_http_penstock_av_elect(ngx_http_penstock_av_ctx_t *ctx,
     e->pid = ngx_pid;
     e->since = ngx_current_msec;
 
+    ngx_http_penstock_kill_point("av-elected");
+
     ngx_http_penstock_dict_unlock(dict);
 
     return stale ? NGX_HTTP_PENSTOCK_AV_USE_AND_FILL
@@ -712,6 +714,8 @@ ngx_http_penstock_av_finish(ngx_http_penstock_av_ctx_t *ctx)
     ngx_http_penstock_tag_table_t  *table;
 
     ctx->leads = 0;
+
+    ngx_http_penstock_kill_point("av-filled");
 
     table = ngx_http_penstock_av_tag_table(ctx->zone);
 

@@ -134,6 +134,13 @@ ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
 
     seq = ngx_atomic_fetch_add(&table->seq, 1) + 1;
 
+    /*
+     * Twice, so that what was not looked at meanwhile is looked at even if
+     * this worker dies before it is through.
+     */
+
+    (void) ngx_atomic_fetch_add(&table->gen, 1);
+
     if (n == 0) {
         ngx_http_penstock_av_raise(&table->all, seq);
     }
@@ -142,6 +149,8 @@ ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
         ngx_http_penstock_av_raise(
             &table->bucket[hashes[i] % NGX_HTTP_PENSTOCK_BUCKETS], seq);
     }
+
+    ngx_http_penstock_kill_point("av-invalidated");
 
     (void) ngx_atomic_fetch_add(&table->gen, 1);
 }

@@ -255,6 +255,8 @@ ngx_http_penstock_av_write_done(ngx_http_penstock_exchange_t *x)
 {
     ngx_http_penstock_av_write_t  *w = x->data;
 
+    ngx_http_penstock_kill_point("av-written");
+
     /* 3xx too: a form's usual answer is 303 (RFC 9111, Section 4.4) */
 
     if (!x->refused

@@ -359,4 +359,24 @@ uint64_t ngx_http_penstock_usec(void);
 u_char *ngx_http_penstock_digits(u_char *p, uint64_t n);
 
 
+
+/*
+ * A moment at which a worker may die, named for the tests: in their builds
+ * the probe can kill it there, in others there is nothing.  Names are unique;
+ * tests/live/test_kill_points.py finds them in the sources and dies at each.
+ */
+
+#if (NGX_HTTP_PENSTOCK_FAULTS)
+
+void ngx_http_penstock_fault(const char *point);
+
+#define ngx_http_penstock_kill_point(point)  ngx_http_penstock_fault(point)
+
+#else
+
+#define ngx_http_penstock_kill_point(point)
+
+#endif
+
+
 #endif /* _NGX_HTTP_PENSTOCK_H_INCLUDED_ */

@@ -94,6 +94,8 @@ ngx_http_penstock_dict_lock(ngx_http_penstock_dict_t *dict)
 
     dict->dirty = 1;
     ngx_memory_barrier();
+
+    ngx_http_penstock_kill_point("dict-locked");
 }
 
 
@@ -104,6 +106,8 @@ ngx_http_penstock_dict_unlock(ngx_http_penstock_dict_t *dict)
 
     was_reset = dict->was_reset;
     dict->was_reset = 0;
+
+    ngx_http_penstock_kill_point("dict-unlocking");
 
     ngx_memory_barrier();
     dict->dirty = 0;
@@ -194,12 +198,16 @@ ngx_http_penstock_dict_insert(ngx_http_penstock_dict_t *dict,
         return NULL;
     }
 
+    ngx_http_penstock_kill_point("dict-allocated");
+
     ngx_memcpy(node->key, key, NGX_HTTP_PENSTOCK_KEY_LEN);
     node->size = size;
 
     bucket = ngx_http_penstock_dict_bucket(dict, key);
     node->next = *bucket;
     *bucket = node;
+
+    ngx_http_penstock_kill_point("dict-linked");
 
     ngx_queue_insert_head(&dict->lru, &node->lru);
 
@@ -222,6 +230,8 @@ ngx_http_penstock_dict_delete(ngx_http_penstock_dict_t *dict,
     }
 
     *p = node->next;
+
+    ngx_http_penstock_kill_point("dict-unlinked");
 
     ngx_queue_remove(&node->lru);
     ngx_slab_free_locked(dict->shpool, node);

@@ -238,6 +238,8 @@ ngx_http_penstock_oauth_live_update(ngx_http_penstock_oauth_live_t *live)
     ngx_memcpy(copy, jwks->text, len);
     ngx_memcpy(digest, jwks->digest, NGX_HTTP_PENSTOCK_KEY_LEN);
 
+    ngx_http_penstock_kill_point("jwks-copied");
+
     ngx_shmtx_unlock(&jwks->shpool->mutex);
 
     text.data = copy;
@@ -324,6 +326,8 @@ ngx_http_penstock_oauth_jwks_lead(ngx_http_penstock_oauth_source_t *source,
         jwks->since = ngx_current_msec;
         jwks->begun = 1;
         rc = NGX_OK;
+
+        ngx_http_penstock_kill_point("jwks-leading");
     }
 
     ngx_shmtx_unlock(&jwks->shpool->mutex);
@@ -355,6 +359,9 @@ ngx_http_penstock_oauth_jwks_store(ngx_http_penstock_oauth_source_t *source,
 
         jwks->generation++;
         ngx_memcpy(jwks->text, text->data, text->len);
+
+        ngx_http_penstock_kill_point("jwks-storing");
+
         jwks->len = text->len;
 
         ngx_memory_barrier();

@@ -9,7 +9,7 @@
 #include "ngx_http_penstock_oauth_revocation.h"
 
 
-#define NGX_HTTP_PENSTOCK_OAUTH_REVOKED_LAYOUT  1
+#define NGX_HTTP_PENSTOCK_OAUTH_REVOKED_LAYOUT  2
 
 #define NGX_HTTP_PENSTOCK_OAUTH_REVOKED_SLOTS   131072
 
@@ -302,6 +302,8 @@ ngx_http_penstock_oauth_revocation_wait(ngx_http_request_t *r,
     if (revoked->ended == state->revocation_ended
         && (ngx_msec_int_t) left > 0)
     {
+        ngx_http_penstock_oauth_revoked_read(revocation);
+
         ngx_http_penstock_wait_join(&revocation->wait, state->revocation, r);
         return ngx_http_penstock_park(r, left, 1);
     }

@@ -26,6 +26,7 @@ typedef struct {
     ngx_atomic_t        ended;       /* counts readings that ended */
     ngx_atomic_t        synced;      /* ms: all was known then; 0: never */
     ngx_atomic_t        reading;     /* ms: a reading began; 0: none */
+    ngx_atomic_t        reader;      /* pid of the worker that reads */
     ngx_atomic_t        incomplete;  /* something did not fit */
 
     ngx_slab_pool_t    *shpool;
@@ -56,7 +57,10 @@ ngx_http_penstock_oauth_revoked_t *ngx_http_penstock_oauth_revoked_of(
 
 ngx_msec_t ngx_http_penstock_oauth_revoked_age(ngx_msec_t time);
 
-/* has the stream read, unless that is under way or Redis is down */
+/*
+ * Has the stream read, unless that is under way or Redis is down.  Where the
+ * reader has died the next one to call takes over.
+ */
 
 void ngx_http_penstock_oauth_revoked_read(
     ngx_http_penstock_oauth_revocation_t *revocation);

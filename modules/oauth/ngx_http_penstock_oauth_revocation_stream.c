@@ -12,6 +12,9 @@
 #define NGX_HTTP_PENSTOCK_OAUTH_REVOKED_COUNT   "1000"
 
 
+static ngx_uint_t ngx_http_penstock_oauth_revoked_under_way(
+    ngx_http_penstock_oauth_revocation_t *revocation,
+    ngx_atomic_uint_t reading);
 static void ngx_http_penstock_oauth_revoked_handler(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
 static ngx_int_t ngx_http_penstock_oauth_revoked_entries(
@@ -33,20 +36,16 @@ ngx_http_penstock_oauth_revoked_read(
     revoked = ngx_http_penstock_oauth_revoked_of(revocation);
     reading = revoked->reading;
 
-    if (ngx_http_penstock_oauth_revoked_age(reading)
-           < ngx_http_penstock_redis_timeout(revocation->redis)
-             + NGX_HTTP_PENSTOCK_OAUTH_REVOKED_LATE)
-    {
-        return;
-    }
-
     if (revocation->call.pending
+        || ngx_http_penstock_oauth_revoked_under_way(revocation, reading)
         || !ngx_http_penstock_redis_up(revocation->redis)
         || !ngx_atomic_cmp_set(&revoked->reading, reading,
                                ngx_max(ngx_current_msec, 1)))
     {
         return;
     }
+
+    revoked->reader = ngx_pid;
 
     ngx_str_set(&argv[0], "XREAD");
     ngx_str_set(&argv[1], "COUNT");
@@ -82,6 +81,37 @@ ngx_http_penstock_oauth_revoked_read(
     {
         revoked->reading = 0;
     }
+}
+
+
+static ngx_uint_t
+ngx_http_penstock_oauth_revoked_under_way(
+    ngx_http_penstock_oauth_revocation_t *revocation,
+    ngx_atomic_uint_t reading)
+{
+    ngx_pid_t                           pid;
+    ngx_msec_t                          age;
+    ngx_http_penstock_oauth_revoked_t  *revoked;
+
+    revoked = ngx_http_penstock_oauth_revoked_of(revocation);
+    age = ngx_http_penstock_oauth_revoked_age(reading);
+
+    if (age >= ngx_http_penstock_redis_timeout(revocation->redis)
+               + NGX_HTTP_PENSTOCK_OAUTH_REVOKED_LATE)
+    {
+        return 0;
+    }
+
+    if (age < NGX_HTTP_PENSTOCK_OAUTH_REVOKED_LATE) {
+
+        /* so late only those ask that wait: the call is worth it */
+
+        return 1;
+    }
+
+    pid = revoked->reader;
+
+    return kill(pid, 0) == 0 || ngx_errno != NGX_ESRCH;
 }
 
 
@@ -177,8 +207,19 @@ ngx_http_penstock_oauth_revoked_entries(
         /* the entry first: whoever dies between reads it again */
 
         ngx_shmtx_lock(&revoked->shpool->mutex);
+
+        /* a worker that dies here leaves no half of a number */
+
+        revoked->len = 0;
+        ngx_memory_barrier();
+
         ngx_memcpy(revoked->id, id->str, id->len);
+
+        ngx_http_penstock_kill_point("revoked-read");
+
+        ngx_memory_barrier();
         revoked->len = id->len;
+
         ngx_shmtx_unlock(&revoked->shpool->mutex);
     }
 
@@ -270,6 +311,8 @@ ngx_http_penstock_oauth_revoked_entry(
                                  (uint32_t) ngx_time());
         }
     }
+
+    ngx_http_penstock_kill_point("revoked-added");
 
     ngx_shmtx_unlock(&revoked->shpool->mutex);
 

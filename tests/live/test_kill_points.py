@@ -1,0 +1,278 @@
+"""A worker killed at each moment that the sources name, most of them inside
+of a zone's critical section, with all features under load: the others go on,
+nobody hangs, no rule is broken, and nothing stays locked.
+
+The points are found in the sources: one that is added there is died at here,
+or the test fails because the load never came by.
+"""
+
+import glob
+import json
+import os
+import random
+import re
+import shutil
+import tempfile
+import threading
+import time
+import unittest
+
+import penstock
+from test_oauth import tool
+
+CONF = '''
+    redis main {
+        server 127.0.0.1:%%REDIS%%;
+        timeout connect=2s command=1s;
+    }
+
+    availability_zone   stock:128k;
+    rate_limit_zone     $arg_client zone=few:1m rate=1r/d burst=5;
+    auth_jwt_zone       tokens:128k;
+    auth_jwt_key_cache  1s refetch=1s timeout=5s;
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+
+        location = /_keys {
+            internal;
+            proxy_pass http://127.0.0.1:%%ORIGIN%%/keys;
+        }
+
+        location /stock {
+            availability_cache        stock;
+            availability_cache_tag    arg=sku;
+            availability_cache_valid  60s;
+            proxy_pass http://127.0.0.1:%%ORIGIN%%;
+        }
+
+        location /orders {
+            availability_invalidate zone=stock /sku;
+            proxy_pass http://127.0.0.1:%%ORIGIN%%;
+        }
+
+        location /few {
+            rate_limit zone=few;
+            proxy_pass http://127.0.0.1:%%ORIGIN%%;
+        }
+
+        location /mine {
+            auth_jwt api;
+            auth_jwt_issuer https://a.example key_request=/_keys;
+            auth_jwt_revocation redis=main;
+            proxy_pass http://127.0.0.1:%%ORIGIN%%;
+        }
+
+        location /kill { probe_kill; }
+    }
+'''
+
+POINTS = sorted({
+    name for path in glob.glob(os.path.join(penstock.ROOT, 'modules/*/*.c'))
+    for name in re.findall(r'ngx_http_penstock_kill_point\("([\w-]+)"\)',
+                           open(path).read())})
+
+
+class Test(penstock.TestCase):
+
+    def setUp(self):
+        self.random = random.Random(11)
+        self.lock = threading.Lock()
+        self.version = {}
+        self.failures = []
+        self.fetched = 0
+
+        directory = tempfile.mkdtemp(prefix='penstock-')
+        self.addCleanup(shutil.rmtree, directory, True)
+        for name in 'a', 'b', 'stranger':
+            tool('jwks', 'gen', 'ES256', os.path.join(directory, name))
+        key = {name: os.path.join(directory, name)
+               for name in ('a', 'b', 'stranger')}
+
+        # another text with each fetch, so that it is stored each time
+        self.sets = [tool('jwks', 'set', '--key', key[x], '--kid', x,
+                          '--key', key[y], '--kid', y).encode()
+                     for x, y in ('ab', 'ba')]
+
+        def token(name, n):
+            return tool('jws', '--alg', 'ES256', '--key', key[name],
+                        '--header', '{"alg":"ES256","kid":"a"}',
+                        '--payload', json.dumps({
+                            'iss': 'https://a.example', 'jti': str(n),
+                            'exp': int(time.time()) + 3600}))
+
+        self.good = [token('a', n) for n in range(30)]
+        self.bad = [token('stranger', n) for n in range(5)]
+        self.revoked = token('a', 'revoked')
+
+        self.upstream = self.origin(self.answer)
+        self.store = self.redis()
+        self.gw = self.gateway(
+            CONF, workers=3, module=penstock.PROBE_MODULE, level='warn',
+            REDIS=self.store.port, ORIGIN=self.upstream.port,
+            allow=['exited on signal 9', 'was locked by'])
+
+    def answer(self, h):
+        if h.path == '/keys':
+            self.fetched += 1
+            h.send(200, self.sets[self.fetched % 2])
+        elif h.path == '/orders':
+            sku = json.loads(h.body)['sku']
+            with self.lock:
+                self.version[sku] = self.version.get(sku, 0) + 1
+            h.send(201, str(self.version[sku]))
+        elif h.path.startswith('/stock'):
+            with self.lock:
+                value = self.version.get(h.path.split('=')[1], 0)
+            time.sleep(0.002)
+            h.send(200, '%d %s' % (value, 'x' * self.random.randrange(4000)))
+        else:
+            h.send(200, 'yes')
+
+    def ask(self, *args, **kw):
+        """None where the worker died with the request."""
+
+        try:
+            return self.gw.request(*args, **kw)
+        except penstock.http.client.HTTPException:
+            return None
+        except ConnectionError:
+            return None
+
+    def client(self, seed):
+        """Requests until told to stop; rules are checked as it goes."""
+
+        rnd = random.Random(seed)
+        known, passed = {}, {}
+
+        def fail(*what):
+            self.failures.append(what)
+
+        while not self.done.is_set() and not self.failures:
+            kind = rnd.randrange(7)
+            try:
+                if kind == 0:
+                    sku = 'S%d.%d' % (seed, rnd.randrange(40))
+                    r = self.ask('POST', '/orders', body={'sku': sku})
+                    if r is not None:
+                        if r.status != 201:
+                            fail('order', r)
+                        known[sku] = int(r.text)
+                elif kind in (1, 2, 3):
+                    sku = 'S%d.%d' % (seed, rnd.randrange(40)) \
+                        if kind < 3 else 'S%d' % rnd.randrange(5)
+                    r = self.ask('GET', '/stock?sku=' + sku)
+                    if r is not None:
+                        if r.status != 200:
+                            fail('read', r)
+                        elif int(r.text.split()[0]) < known.get(sku, 0):
+                            fail('older than its own order', sku, known, r)
+                elif kind == 4:
+                    name = 'c%d.%d' % (seed, rnd.randrange(20))
+                    r = self.ask('GET', '/few?client=' + name)
+                    if r is not None:
+                        if r.status not in (200, 429):
+                            fail('limit', r)
+                        passed[name] = passed.get(name, 0) \
+                            + (r.status == 200)
+                        if passed[name] > 5:
+                            fail('too many for a limit', name)
+                else:
+                    token, status = rnd.choice(
+                        [(t, 200) for t in self.good]
+                        + [(t, 401) for t in self.bad + [self.revoked]])
+                    r = self.ask('GET', '/mine', {
+                        'Authorization': 'Bearer ' + token})
+                    if r is not None and r.status != status:
+                        fail('token', status, r)
+            except Exception as e:
+                fail('hangs', kind, e)
+
+    def revoke(self):
+        while not self.done.is_set():
+            self.store.command('XADD', 'penstock:revoked', '*', 'jti',
+                               'x%d' % time.monotonic_ns())
+            time.sleep(0.02)
+
+    def calm(self):
+        """Everything, once by each worker as far as the kernel has it."""
+
+        for n in range(12):
+            self.fresh = getattr(self, 'fresh', 0) + 1
+            path = '/stock?sku=F%d' % self.fresh
+            first = self.gw.get(path)
+            self.assertEqual((first.status, self.gw.get(path).body),
+                             (200, first.body))
+            status = [self.gw.get('/mine', {
+                'Authorization': 'Bearer ' + t}).status
+                for t in (self.good[0], self.bad[0], self.revoked)]
+            self.assertEqual(status, [200, 401, 401])
+
+    def test_each(self):
+        self.assertGreater(len(POINTS), 10)
+        self.store.command('XADD', 'penstock:revoked', '*', 'jti', 'revoked')
+
+        # keys and revocations are there before anybody looks
+        penstock.wait_for(lambda: [self.gw.get('/mine', {
+            'Authorization': 'Bearer ' + t}).status
+            for t in (self.good[0], self.revoked)] == [200, 401])
+
+        self.done = threading.Event()
+        threads = [threading.Thread(target=self.client, args=(n,))
+                   for n in range(6)]
+        threads.append(threading.Thread(target=self.revoke))
+        for thread in threads:
+            thread.start()
+
+        try:
+            for point in POINTS:
+                before = set(self.gw.workers())
+                after = self.random.randrange(1, 30) \
+                    if point.startswith('dict') else 1
+                self.gw.get('/kill?point=%s&after=%d' % (point, after))
+                penstock.wait_for(
+                    lambda: self.failures
+                    or len(set(self.gw.workers()) - before) == 1
+                    and len(self.gw.workers()) == 3,
+                    what='a worker dies at ' + point)
+                self.assertEqual(self.failures, [], point)
+                self.calm()
+        finally:
+            self.done.set()
+            for thread in threads:
+                thread.join(2 * penstock.DEADLINE)
+
+        self.assertEqual(self.failures, [])
+        self.assertFalse(any(t.is_alive() for t in threads), 'a client hangs')
+        self.assertEqual(self.gw.log().count('exited on signal 9'),
+                         len(POINTS))
+        self.gw.wait_log('died while it wrote')
+
+    def test_at_random(self):
+        """The same without a name for the moment."""
+
+        self.done = threading.Event()
+        self.store.command('XADD', 'penstock:revoked', '*', 'jti', 'revoked')
+        penstock.wait_for(lambda: self.gw.get('/mine', {
+            'Authorization': 'Bearer ' + self.revoked}).status == 401)
+        threads = [threading.Thread(target=self.client, args=(n,))
+                   for n in range(6)]
+        for thread in threads:
+            thread.start()
+
+        try:
+            for _ in range(12):
+                time.sleep(self.random.random() / 5)
+                os.kill(self.random.choice(self.gw.workers()), 9)
+                penstock.wait_for(lambda: len(self.gw.workers()) == 3)
+        finally:
+            self.done.set()
+            for thread in threads:
+                thread.join(2 * penstock.DEADLINE)
+
+        self.assertEqual(self.failures, [])
+        self.calm()
+
+
+if __name__ == '__main__':
+    unittest.main()
