@@ -10,7 +10,6 @@
  * GET ?overflow=N writes N bytes into a string of 16 from the request's pool.
  */
 
-#include <sys/mman.h>
 #include <ngx_http_penstock.h>
 
 
