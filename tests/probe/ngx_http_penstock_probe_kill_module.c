@@ -29,7 +29,6 @@ static void ngx_http_penstock_probe_overflow(ngx_http_request_t *r,
     ngx_uint_t n);
 static char *ngx_http_penstock_probe_kill(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static ngx_int_t ngx_http_penstock_probe_kill_init(ngx_cycle_t *cycle);
 
 
 static ngx_http_penstock_probe_kill_t  *ngx_http_penstock_probe_killer;
@@ -70,7 +69,7 @@ ngx_module_t  ngx_http_penstock_probe_kill_module = {
     ngx_http_penstock_probe_kill_commands, /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    ngx_http_penstock_probe_kill_init,     /* init module */
+    NULL,                                  /* init module */
     NULL,                                  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -186,33 +185,24 @@ ngx_http_penstock_probe_overflow(ngx_http_request_t *r, ngx_uint_t n)
 static char *
 ngx_http_penstock_probe_kill(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
+    void                      *p;
     ngx_http_core_loc_conf_t  *clcf;
+
+    if (ngx_http_penstock_probe_killer == NULL) {
+        p = mmap(NULL, sizeof(ngx_http_penstock_probe_kill_t),
+                 PROT_READ|PROT_WRITE, MAP_ANON|MAP_SHARED, -1, 0);
+
+        if (p == MAP_FAILED) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                               "mmap() failed");
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_http_penstock_probe_killer = p;
+    }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_http_penstock_probe_kill_handler;
 
     return NGX_CONF_OK;
-}
-
-
-static ngx_int_t
-ngx_http_penstock_probe_kill_init(ngx_cycle_t *cycle)
-{
-    void  *p;
-
-    if (ngx_http_penstock_probe_killer) {
-        return NGX_OK;
-    }
-
-    p = mmap(NULL, sizeof(ngx_http_penstock_probe_kill_t),
-             PROT_READ|PROT_WRITE, MAP_ANON|MAP_SHARED, -1, 0);
-
-    if (p == MAP_FAILED) {
-        ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno, "mmap() failed");
-        return NGX_ERROR;
-    }
-
-    ngx_http_penstock_probe_killer = p;
-
-    return NGX_OK;
 }
