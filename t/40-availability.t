@@ -213,7 +213,7 @@ location = /no/private { add_header Cache-Control "private, max-age=60"; return 
 location = /no/age { add_header Cache-Control "max-age=0"; return 200; }
 location = /no/lines { add_header Cache-Control "max-age=60"; add_header Cache-Control "no-store"; return 200; }
 location = /no/cookie { add_header Set-Cookie a=b; return 200; }
-location = /no/vary { add_header Vary "Accept-Encoding, X-Channel"; return 200; }
+location = /no/vary { add_header Vary "a,b,c,d,e,f,g,h,i"; return 200; }
 location = /no/any { add_header Vary *; return 200; }
 location = /no/coded { add_header Content-Encoding br; add_header Vary Accept-Encoding; return 200 "x"; }
 location = /no/expires { expires epoch; return 200; }

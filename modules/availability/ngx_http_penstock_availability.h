@@ -16,6 +16,7 @@
 #include "ps_record.h"
 #include "ps_tags.h"
 #include "ps_targeted.h"
+#include "ps_vary.h"
 
 
 /* L1 is asked no longer than this without a look at Redis, ms, while Redis
@@ -33,6 +34,11 @@
 #define NGX_HTTP_PENSTOCK_MAX_TTL    604800000ULL
 
 #define NGX_HTTP_PENSTOCK_BUCKETS    32768
+
+/* answers of one URL that vary; what a key in L1 has but zeros, bytes */
+
+#define NGX_HTTP_PENSTOCK_AV_VARIANTS  64
+#define NGX_HTTP_PENSTOCK_AV_HALF_KEY  16
 
 
 /*
@@ -139,7 +145,10 @@ typedef struct {
 } ngx_http_penstock_av_loc_conf_t;
 
 
-/* in front of each record in L1; zero record_size: nothing held yet */
+/*
+ * In front of each record in L1; zero record_size: nothing held yet.  With
+ * "list" the record is a list of fields, and the variants stand before it.
+ */
 
 typedef struct {
     uint64_t                              filler;      /* fill id, 0: none */
@@ -165,9 +174,18 @@ typedef struct {
     uint64_t                              stale_until; /* while revalidate */
     uint64_t                              pass_until;  /* ms */
     uint64_t                              failed;      /* fill id */
-    ngx_uint_t                            failed_status;
+    uint32_t                              failed_status;
+    uint32_t                              list;
     size_t                                record_size;
 } ngx_http_penstock_av_entry_t;
+
+
+typedef struct {
+    uint64_t                              list;        /* its hash */
+    uint64_t                              next;
+    u_char                                key[NGX_HTTP_PENSTOCK_AV_VARIANTS]
+                                             [NGX_HTTP_PENSTOCK_AV_HALF_KEY];
+} ngx_http_penstock_av_variants_t;
 
 
 typedef enum {
@@ -198,8 +216,19 @@ typedef struct {
     ngx_http_penstock_av_status_e         status;
 
     ngx_str_t                             text;        /* of the key */
+    ngx_str_t                             primary;     /* of the URL's entry */
+    ngx_str_t                             id;          /* of the entry: that,
+                                                          and what varies */
     u_char                                key[NGX_HTTP_PENSTOCK_KEY_LEN];
     ps_tags_t                            *tags;        /* of the request */
+    ps_vary_t                            *vary;        /* by which "id" was
+                                                          made, or NULL */
+    ps_vary_t                            *varies;      /* what the upstream
+                                                          said, or NULL */
+    ngx_str_t                             list;        /* a copy from L1 */
+    ps_vary_t                            *selected;    /* the last list that
+                                                          chose, and its "id" */
+    ngx_str_t                             variant;
 
     ngx_str_t                             raw;         /* a record's copy */
     uint64_t                              raw_by;      /* its made_by */
@@ -246,6 +275,9 @@ typedef struct {
     unsigned                              from_l2:1;
     unsigned                              final:1;     /* of the fill: the
                                                           record answers */
+    unsigned                              again:1;     /* found a list: look
+                                                          by that */
+    unsigned                              went:1;      /* by such a list */
     unsigned                              page:1;      /* a failure that the
                                                           upstream has a page
                                                           for */
@@ -371,7 +403,10 @@ void ngx_http_penstock_av_release(ngx_http_penstock_av_ctx_t *ctx);
 
 ngx_int_t ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx);
 
-/* the leader's request was resumed: NGX_AGAIN to wait on, NGX_OK: over */
+/*
+ * The leader's request was resumed: NGX_AGAIN to wait on, NGX_OK: over,
+ * NGX_DECLINED: look in L1 again.
+ */
 
 ngx_int_t ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx);
 
@@ -384,6 +419,10 @@ ngx_int_t ngx_http_penstock_av_l2_reply(ngx_http_penstock_av_ctx_t *ctx,
     redisReply *reply, ngx_str_t *raw);
 void ngx_http_penstock_av_l2_store(ngx_http_penstock_av_ctx_t *ctx,
     ngx_str_t *raw);
+
+/* the record will be of another key than the one that was looked at */
+
+ngx_int_t ngx_http_penstock_av_l2_rekey(ngx_http_penstock_av_ctx_t *ctx);
 
 void ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
     ngx_log_t *log);
@@ -399,6 +438,24 @@ void ngx_http_penstock_av_invalidate(ngx_http_penstock_av_zone_t *zone,
     ngx_pool_t *pool);
 
 
+/*
+ * _vary.c: answers that vary.
+ *
+ * primary: the key is the URL's again.  select: the key is the one of the
+ * answer that the list in the record "raw" chooses, NGX_ERROR: it can't be.
+ * store_variant: keeps the leader's answer under the fields that it names.
+ * found_list: what Redis has at the URL's key is such a list, the leader ends.
+ */
+
+void ngx_http_penstock_av_primary(ngx_http_penstock_av_ctx_t *ctx);
+ngx_int_t ngx_http_penstock_av_select(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_str_t *raw);
+void ngx_http_penstock_av_store_variant(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_str_t *raw);
+void ngx_http_penstock_av_found_list(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_str_t *raw);
+
+
 /* _head.c: the head of an upstream's answer */
 
 typedef struct {
@@ -410,14 +467,12 @@ typedef struct {
     time_t                                date;        /* NGX_ERROR: malformed,
                                                           0: none */
     ngx_str_t                             date_text;
+    ps_vary_t                             vary;
     time_t                                age;
     time_t                                accel;
     unsigned                              has_expires:1;
     unsigned                              has_accel:1;
     unsigned                              has_age:1;
-    unsigned                              vary:1;      /* on more than the
-                                                          coding */
-    unsigned                              vary_coding:1;
     unsigned                              set_cookie:1;
     unsigned                              coded:1;
     unsigned                              has_length:1;

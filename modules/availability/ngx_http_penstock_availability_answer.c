@@ -285,8 +285,8 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
     case NGX_HTTP_PENSTOCK_AV_EXPIRED:
     case NGX_HTTP_PENSTOCK_AV_MISS:
         p = ngx_sprintf(p, "Penstock; fwd=%s; fwd-status=%ui%s",
-                        ctx->status == NGX_HTTP_PENSTOCK_AV_MISS
-                        ? "uri-miss" : "stale",
+                        ctx->status != NGX_HTTP_PENSTOCK_AV_MISS ? "stale"
+                        : ctx->vary ? "vary-miss" : "uri-miss",
                         ctx->revalidated ? (ngx_uint_t) NGX_HTTP_NOT_MODIFIED
                                          : ctx->exchange.status,
                         ctx->stored ? "; stored" : "");

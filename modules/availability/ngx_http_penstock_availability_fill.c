@@ -67,6 +67,16 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
         return NGX_OK;
     }
 
+    if (ctx->again) {
+        ctx->again = 0;
+        ctx->looked = 0;
+        ctx->relooked = 0;
+        ctx->clock = 0;
+        ctx->state = NGX_HTTP_PENSTOCK_AV_START;
+
+        return NGX_DECLINED;
+    }
+
     /* Redis has confirmed a record that may be used while it is renewed */
 
     now = ngx_http_penstock_av_now();
@@ -180,6 +190,11 @@ ngx_http_penstock_av_exchange_done(ngx_http_penstock_exchange_t *x)
             break;
         }
 
+        if (ctx->vary || ctx->varies) {
+            ngx_http_penstock_av_store_variant(ctx, &raw);
+            break;
+        }
+
         ngx_http_penstock_av_store(ctx, &raw);
 
         if (ctx->stored) {
@@ -253,7 +268,20 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
 
     if (!ctx->final && raw.len
         && ps_record_parse(&record, (char *) raw.data, raw.len) == 0
-        && now < record.created + record.fresh)
+        && now < record.created + record.fresh
+        && record.flags & PS_RECORD_VARY)
+    {
+        /* the answer is elsewhere, or can't be: one list leads to no other */
+
+        if (ctx->vary == NULL && !ctx->went) {
+            ngx_http_penstock_av_found_list(ctx, &raw);
+            ctx->again = 1;
+            ctx->went = 1;
+        }
+
+    } else if (!ctx->final && raw.len
+               && ps_record_parse(&record, (char *) raw.data, raw.len) == 0
+               && now < record.created + record.fresh)
     {
         ctx->raw = raw;
         ctx->record = record;
@@ -294,7 +322,7 @@ ngx_http_penstock_av_background(ngx_event_t *ev)
 
     ctx->held = 0;
 
-    if (!ctx->final) {
+    if (!ctx->final && !ctx->again) {
         (void) ngx_http_penstock_av_exchange(ctx);
     }
 

@@ -10,8 +10,6 @@
 
 static void ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_head_t *head, ps_tags_t *tags, ngx_table_elt_t *h);
-static void ngx_http_penstock_av_read_vary(ngx_http_penstock_av_head_t *head,
-    ngx_str_t *value);
 static void ngx_http_penstock_av_drop_named(ngx_list_t *list,
     ngx_str_t *names);
 
@@ -29,6 +27,7 @@ ngx_http_penstock_av_read_head(ngx_http_penstock_av_ctx_t *ctx,
 
     ps_cache_control_init(&head->cc);
     ps_targeted_init(&head->targeted);
+    ps_vary_init(&head->vary);
 
     sr = ctx->exchange.request;
 
@@ -111,7 +110,7 @@ ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
         }
 
     } else if (ngx_http_penstock_av_is("Vary")) {
-        ngx_http_penstock_av_read_vary(head, &h->value);
+        ps_vary_add(&head->vary, (char *) h->value.data, h->value.len);
 
     } else if (ngx_http_penstock_av_is("Connection")) {
         ngx_http_penstock_av_drop_named(
@@ -133,45 +132,6 @@ ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
     }
 
 #undef ngx_http_penstock_av_is
-}
-
-
-/* a fill asks without Accept-Encoding, so that one alone changes nothing */
-
-static void
-ngx_http_penstock_av_read_vary(ngx_http_penstock_av_head_t *head,
-    ngx_str_t *value)
-{
-    u_char  *p, *end, *name;
-    size_t   len;
-
-    p = value->data;
-    end = p + value->len;
-
-    while (p < end) {
-
-        if (*p == ' ' || *p == '\t' || *p == ',') {
-            p++;
-            continue;
-        }
-
-        name = p;
-
-        while (p < end && *p != ' ' && *p != '\t' && *p != ',') {
-            p++;
-        }
-
-        len = p - name;
-
-        if (len != sizeof("Accept-Encoding") - 1
-            || ngx_strncasecmp(name, (u_char *) "Accept-Encoding", len) != 0)
-        {
-            head->vary = 1;
-
-        } else {
-            head->vary_coding = 1;
-        }
-    }
 }
 
 

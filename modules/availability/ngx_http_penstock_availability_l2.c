@@ -270,7 +270,7 @@ ngx_http_penstock_av_l2_record_key(ngx_http_penstock_av_ctx_t *ctx,
 
     /* ctx->key is of this host only */
 
-    if (ngx_http_penstock_sha256(&ctx->text, 1, digest) != NGX_OK) {
+    if (ngx_http_penstock_sha256(&ctx->id, 1, digest) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -294,6 +294,19 @@ ngx_http_penstock_av_l2_record_key(ngx_http_penstock_av_ctx_t *ctx,
     key->len = p - key->data;
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_av_l2_rekey(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_str_t  key;
+
+    if (ctx->zone->redis == NULL) {
+        return NGX_OK;
+    }
+
+    return ngx_http_penstock_av_l2_record_key(ctx, &key);
 }
 
 

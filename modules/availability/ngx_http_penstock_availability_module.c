@@ -242,8 +242,9 @@ ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx)
         return ngx_http_penstock_av_decline(ctx, NGX_HTTP_PENSTOCK_AV_BYPASS);
     }
 
-    ngx_http_penstock_dict_key(ngx_http_penstock_dict(ctx->zone->dict), key,
-                               ctx->key);
+    ctx->primary = *key;
+
+    ngx_http_penstock_av_primary(ctx);
 
     return ngx_http_penstock_av_follow(ctx, ngx_http_penstock_av_lookup(ctx));
 }
@@ -279,6 +280,11 @@ ngx_http_penstock_av_resume(ngx_http_penstock_av_ctx_t *ctx)
 
         if (rc == NGX_AGAIN) {
             return ngx_http_penstock_park(r, 0, 0);
+        }
+
+        if (rc == NGX_DECLINED) {
+            return ngx_http_penstock_av_follow(ctx,
+                                           ngx_http_penstock_av_lookup(ctx));
         }
 
         if (rc != NGX_OK) {

@@ -133,6 +133,15 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
         return NGX_HTTP_PENSTOCK_AV_NO_STORE;
     }
 
+    if (head.vary.n) {
+        ctx->varies = ngx_palloc(ctx->request->pool, sizeof(ps_vary_t));
+        if (ctx->varies == NULL) {
+            return NGX_HTTP_PENSTOCK_AV_NO_STORE;
+        }
+
+        *ctx->varies = head.vary;
+    }
+
     ngx_memzero(record, sizeof(ps_record_t));
 
     record->status = (uint16_t) x->status;
@@ -188,8 +197,9 @@ ngx_http_penstock_av_storable(ngx_uint_t status,
      * for everybody, unless the answer says that it depends.
      */
 
-    return !(head->cc.no_cache || head->cc.private_ || head->vary
-             || head->set_cookie || (head->coded && head->vary_coding));
+    return !(head->cc.no_cache || head->cc.private_ || head->set_cookie
+             || head->vary.any || head->vary.overflow
+             || (head->coded && head->vary.coding));
 }
 
 

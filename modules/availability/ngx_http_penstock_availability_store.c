@@ -29,6 +29,8 @@ static ngx_uint_t ngx_http_penstock_av_trusted(
     uint64_t now, ngx_uint_t *soon);
 static ngx_int_t ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_entry_t *entry);
+static u_char *ngx_http_penstock_av_copy_list(
+    ngx_http_penstock_av_ctx_t *ctx, ngx_http_penstock_av_entry_t *e);
 static ngx_uint_t ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_entry_t *entry);
 static ngx_http_penstock_av_verdict_e ngx_http_penstock_av_elect(
@@ -60,6 +62,10 @@ ngx_http_penstock_av_lookup(ngx_http_penstock_av_ctx_t *ctx)
 
     for (i = 0; i < NGX_HTTP_PENSTOCK_AV_LOOKS; i++) {
 
+        if (ctx->vary) {
+            ngx_http_penstock_av_primary(ctx);
+        }
+
         verdict = ngx_http_penstock_av_look(ctx);
 
         if (verdict != NGX_HTTP_PENSTOCK_AV_AGAIN) {
@@ -85,6 +91,15 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
         return NGX_HTTP_PENSTOCK_AV_GO;
     }
 
+    now = ngx_http_penstock_av_now();
+
+    if (entry.list && now < entry.fresh_until
+        && (ngx_http_penstock_av_select(ctx, &ctx->list) != NGX_OK
+            || ngx_http_penstock_av_copy(ctx, &entry) != NGX_OK))
+    {
+        return NGX_HTTP_PENSTOCK_AV_GO;
+    }
+
     /*
      * The fill, or look, that we waited for serves us even where it is void
      * by now: our request is older than the invalidation.  Unless it is late:
@@ -103,7 +118,7 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
         }
 
         if (ctx->have && entry.confirmed == ctx->fill && !ctx->late
-            && ngx_http_penstock_av_now() < entry.fresh_until
+            && now < entry.fresh_until
             && ngx_http_penstock_av_check(ctx, &entry))
         {
             return NGX_HTTP_PENSTOCK_AV_USE;
@@ -115,8 +130,6 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
             return NGX_HTTP_PENSTOCK_AV_FAIL;
         }
     }
-
-    now = ngx_http_penstock_av_now();
 
     if (entry.pass_until > now) {
         return NGX_HTTP_PENSTOCK_AV_GO;
@@ -215,7 +228,11 @@ ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
     e = (ngx_http_penstock_av_entry_t *) node->data;
     *entry = *e;
 
-    if (e->record_size) {
+    if (e->list) {
+
+        p = ngx_http_penstock_av_copy_list(ctx, e);
+
+    } else if (e->record_size) {
 
         /* a follower looks many times, mostly at the same record */
 
@@ -242,6 +259,13 @@ ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
         return NGX_ERROR;
     }
 
+    if (entry->list) {
+        ctx->list.data = p;
+        ctx->list.len = entry->record_size;
+
+        return NGX_OK;
+    }
+
     ctx->raw.data = p;
     ctx->raw.len = entry->record_size;
     ctx->raw_by = entry->made_by;
@@ -250,6 +274,33 @@ ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
                                  entry->record_size) == 0);
 
     return NGX_OK;
+}
+
+
+/* the list of fields of an entry; under the lock */
+
+static u_char *
+ngx_http_penstock_av_copy_list(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_entry_t *e)
+{
+    u_char  *p;
+
+    /* a follower looks many times: into the same piece */
+
+    p = ctx->list.data;
+
+    if (p == NULL || ctx->list.len < e->record_size) {
+        p = ngx_palloc(ctx->request->pool, e->record_size);
+        if (p == NULL) {
+            return NULL;
+        }
+    }
+
+    ngx_memcpy(p, (u_char *) (e + 1)
+                  + sizeof(ngx_http_penstock_av_variants_t),
+               e->record_size);
+
+    return p;
 }
 
 
@@ -584,6 +635,7 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
     entry.fresh_until = record.created + record.fresh;
     entry.stale_until = entry.fresh_until + record.while_revalidate;
     entry.pass_until = 0;
+    entry.list = 0;
     entry.record_size = raw->len;
 
     node = ngx_http_penstock_dict_insert(dict, ctx->key,

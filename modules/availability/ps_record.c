@@ -1,6 +1,6 @@
 
 /*
- * magic[4] status[2] ntags[2] nheaders[2] 0[2] fresh[4] swr[4] sie[4]
+ * magic[4] status[2] ntags[2] nheaders[2] flags[2] fresh[4] swr[4] sie[4]
  * created[8] clock[8] body_len[4]
  * ntags * (hash[8] len[2] name) nheaders * (nlen[2] vlen[4] name value) body
  */
@@ -10,7 +10,7 @@
 #include "ps_record.h"
 
 
-#define PS_RECORD_MAGIC  "PSR1"
+#define PS_RECORD_MAGIC  "PSR2"
 #define PS_RECORD_HEAD   44
 
 
@@ -36,7 +36,7 @@ ps_record_put_head(char *p, const ps_record_t *record)
     p = ps_put(p, record->status, 2);
     p = ps_put(p, record->ntags, 2);
     p = ps_put(p, record->nheaders, 2);
-    p = ps_put(p, 0, 2);
+    p = ps_put(p, record->flags, 2);
     p = ps_put(p, record->fresh, 4);
     p = ps_put(p, record->while_revalidate, 4);
     p = ps_put(p, record->if_error, 4);
@@ -100,6 +100,7 @@ ps_record_parse(ps_record_t *record, const char *p, size_t len)
     record->status = (uint16_t) ps_get(p + 4, 2);
     record->ntags = (uint16_t) ps_get(p + 6, 2);
     record->nheaders = (uint16_t) ps_get(p + 8, 2);
+    record->flags = (uint16_t) ps_get(p + 10, 2);
     record->fresh = (uint32_t) ps_get(p + 12, 4);
     record->while_revalidate = (uint32_t) ps_get(p + 16, 4);
     record->if_error = (uint32_t) ps_get(p + 20, 4);
@@ -108,6 +109,7 @@ ps_record_parse(ps_record_t *record, const char *p, size_t len)
     record->body_len = (size_t) ps_get(p + 40, 4);
 
     if (record->status < 200 || record->status > 599
+        || (record->flags & ~PS_RECORD_FLAGS)
         || record->ntags > PS_TAGS_MAX)
     {
         return -1;

@@ -15,6 +15,13 @@
 #include "ps_tags.h"
 
 
+/* the body is the list of fields that choose among answers, see ps_vary.h */
+
+#define PS_RECORD_VARY   0x0001
+
+#define PS_RECORD_FLAGS  0x0001         /* all there are */
+
+
 typedef struct {
     uint64_t     created;               /* ms since the epoch: when the
                                            origin made it, so that age is
@@ -25,6 +32,7 @@ typedef struct {
     uint32_t     while_revalidate;      /* ms past fresh */
     uint32_t     if_error;              /* ms past fresh */
     uint16_t     status;
+    uint16_t     flags;
     uint16_t     ntags;
     uint16_t     nheaders;
 

@@ -589,9 +589,9 @@ class Garbage(RedisCase):
                     data = bytearray(b'P')
             return bytes(data)
 
-        garbage = [b'', b'PSR1', b'x' * 5, b'PSR1' + b'\xff' * 40,
-                   b'PSR1' + b'\0' * 40, good[:-1], good + b'x', good[1:],
-                   b'x' * 600000] + [mutated() for _ in range(60)]
+        garbage = [b'', b'PSR2', b'x' * 5, b'PSR2' + b'\xff' * 40,
+                   b'PSR1' + good[4:], b'PSR2' + b'\0' * 40, good[:-1],
+                   good + b'x', good[1:], b'x' * 600000] + [mutated() for _ in range(60)]
 
         for data in garbage:
             # void what is held here, so that Redis is asked; then the

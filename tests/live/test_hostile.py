@@ -858,7 +858,7 @@ class Test(penstock.TestCase):
             b'*3\r\n' + n63 * 3, b'*3\r\n$-1\r\n$-1\r\n$-1\r\n',
             b'*3\r\n$1\r\n9\r\n$1\r\n8\r\n$-1\r\n',
             b'*3\r\n$1\r\n9\r\n$1\r\n9\r\n$9\r\nnorecord.\r\n',
-            b'*3\r\n$18\r\n999999999999999999\r\n$1\r\n1\r\n$4\r\nPSR1\r\n',
+            b'*3\r\n$18\r\n999999999999999999\r\n$1\r\n1\r\n$4\r\nPSR2\r\n',
             b'*3\r\n$19\r\n9999999999999999999\r\n$1\r\n1\r\n$-1\r\n',
             b'*3\r\n$1\r\n9\r\n$1\r\n1\r\n$5000\r\n' + b'\x00' * 5000
             + b'\r\n', b'*3\r\n$1\r\n9\r\n$1\r\n1\r\n$5000\r\n'

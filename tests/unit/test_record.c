@@ -226,9 +226,9 @@ test_head(void **state)
     assert_false(parses(b.data, b.len));
     p[0] ^= 1;
 
-    p[3] = '0';                                  /* its version */
+    p[3] = '1';                                  /* its version */
     assert_false(parses(b.data, b.len));
-    p[3] = '1';
+    p[3] = '2';
 
     put(p + 4, 0, 2);                            /* status */
     assert_false(parses(b.data, b.len));
@@ -239,7 +239,14 @@ test_head(void **state)
     put(p + 4, 65535, 2);
     assert_false(parses(b.data, b.len));
     put(p + 4, 200, 2);
+
+    put(p + 10, PS_RECORD_VARY, 2);              /* flags */
     assert_true(parses(b.data, b.len));
+    put(p + 10, PS_RECORD_FLAGS + 1, 2);         /* of nobody's */
+    assert_false(parses(b.data, b.len));
+    put(p + 10, 0x8000, 2);
+    assert_false(parses(b.data, b.len));
+    put(p + 10, 0, 2);
 
     free(b.data);
 }
