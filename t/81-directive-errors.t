@@ -320,6 +320,26 @@ my %wrong = (
         ['location', 'availability_cache_stale if_error=1s if_error=2s;',
          'duplicate parameter "if_error=2s", keep one'],
     ],
+    availability_cache_items => [
+        ['location', 'availability_cache_items arg=sku list=/items;',
+         'needs "arg=", "list=" and an "id=" for each "arg=", for example '
+         . '"arg=sku list=/items id=/sku"'],
+        ['location', 'availability_cache_items arg=sku list=items id=/sku;',
+         'the JSON pointer in "list=items" can\'t be used (it must begin '
+         . 'with "/"), write for example "list=/items"'],
+        ['location', 'availability_cache_items arg= list=/items id=/sku;',
+         '"arg=" needs the name of a query argument'],
+        ['location', 'availability_cache_items arg=a arg=a list=/i id=/a '
+         . 'id=/b;', '"arg=a" needs the name of a query argument, each once'],
+        ['location', 'availability_cache_items arg=body:skus list=/i id=/a;',
+         'write for example "arg=body:/items"'],
+        ['location', 'availability_cache_items arg=a list=/i id=/a '
+         . 'max_items=0;', 'invalid number in "max_items=0"'],
+        ['location', 'availability_cache_items arg=a list=/i id=/~;',
+         '"~" must be written as "~0"'],
+        ['location', 'availability_cache_items on;',
+         'invalid parameter "on", it must be "arg=NAME"'],
+    ],
     availability_cache_lock => [
         ['location', 'availability_cache_lock on timeout=0;', 'invalid time '
          . 'in "timeout=0", write for example "timeout=5s"'],

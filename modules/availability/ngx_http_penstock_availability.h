@@ -70,12 +70,17 @@ typedef struct {
 } ngx_http_penstock_tag_table_t;
 
 
+typedef struct ngx_http_penstock_cells_s  ngx_http_penstock_cells_t;
+typedef struct ngx_http_penstock_cells_conf_s  ngx_http_penstock_cells_conf_t;
+
+
 typedef enum {
     NGX_HTTP_PENSTOCK_AV_HIT = 0,
     NGX_HTTP_PENSTOCK_AV_L2_HIT,
     NGX_HTTP_PENSTOCK_AV_STALE,
     NGX_HTTP_PENSTOCK_AV_UPDATING,
     NGX_HTTP_PENSTOCK_AV_MISS,
+    NGX_HTTP_PENSTOCK_AV_PARTIAL,        /* some cells were held */
     NGX_HTTP_PENSTOCK_AV_EXPIRED,
     NGX_HTTP_PENSTOCK_AV_COLLAPSED,
     NGX_HTTP_PENSTOCK_AV_PASS,
@@ -85,13 +90,25 @@ typedef enum {
 } ngx_http_penstock_av_status_e;
 
 
+typedef enum {
+    NGX_HTTP_PENSTOCK_CELLS_HIT = 0,
+    NGX_HTTP_PENSTOCK_CELLS_REDIS_HIT,
+    NGX_HTTP_PENSTOCK_CELLS_STALE,
+    NGX_HTTP_PENSTOCK_CELLS_MISS,
+    NGX_HTTP_PENSTOCK_CELLS_COLLAPSED,
+    NGX_HTTP_PENSTOCK_CELLS_RESULTS
+} ngx_http_penstock_cells_result_e;
+
+
 typedef struct {
     ngx_str_t                             name;
     ngx_shm_zone_t                       *dict;
     ngx_shm_zone_t                       *tags;
+    ngx_shm_zone_t                       *cells;       /* NULL: not used */
     ngx_http_penstock_redis_t            *redis;
     ngx_str_t                             redis_key;   /* of the zone */
     ngx_str_t                             push_prefix; /* of its other keys */
+    ngx_str_t                             cell_prefix; /* of its cells */
     u_char                               *file;        /* first named at */
     ngx_uint_t                            line;
 
@@ -100,11 +117,15 @@ typedef struct {
     ngx_int_t                             fills;
     ngx_int_t                             fill_errors;
     ngx_int_t                             invalidations;
+    ngx_int_t                             cell[
+                                             NGX_HTTP_PENSTOCK_CELLS_RESULTS];
+    ngx_int_t                             odd;
 
     ngx_http_penstock_wait_t              wait;        /* of followers */
 
     ngx_event_t                           mend;        /* of an invalidation
                                                           that it lost */
+    unsigned                              cells_used:1;
 } ngx_http_penstock_av_zone_t;
 
 
@@ -123,6 +144,7 @@ typedef struct {
 typedef struct {
     ngx_array_t                           zones;       /* of pointers */
     ngx_http_complex_value_t              default_key;
+    ngx_http_complex_value_t              cells_key;   /* the default's */
 } ngx_http_penstock_av_main_conf_t;
 
 
@@ -133,6 +155,8 @@ typedef struct {
     ngx_array_t                          *valid;
     ngx_array_t                          *tags;
     ngx_array_t                          *bypass;      /* predicates */
+    ngx_http_penstock_cells_conf_t       *items;       /* NULL: answers are
+                                                          kept as a whole */
     time_t                                while_revalidate;
     time_t                                if_error;
     ngx_flag_t                            lock;
@@ -215,6 +239,8 @@ typedef struct {
     ngx_http_penstock_av_state_e          state;
     ngx_http_penstock_av_status_e         status;
 
+    ngx_http_penstock_cells_t            *cells;       /* NULL: as a whole */
+
     ngx_str_t                             text;        /* of the key */
     ngx_str_t                             primary;     /* of the URL's entry */
     ngx_str_t                             id;          /* of the entry: that,
@@ -293,6 +319,20 @@ typedef struct {
 
 
 extern ngx_module_t  ngx_http_penstock_availability_module;
+
+
+/* _module.c: the state of a request; straight to proxy_pass */
+
+ngx_http_penstock_av_ctx_t *ngx_http_penstock_av_make_ctx(
+    ngx_http_request_t *r, ngx_http_penstock_av_loc_conf_t *alcf);
+ngx_int_t ngx_http_penstock_av_decline(ngx_http_penstock_av_ctx_t *ctx,
+    ngx_http_penstock_av_status_e status);
+
+
+/* _cells.c: a read that asks for cells */
+
+ngx_int_t ngx_http_penstock_cells_handler(ngx_http_request_t *r,
+    ngx_http_penstock_av_loc_conf_t *alcf);
 
 
 /* _variables.c: how reads were answered */
@@ -374,6 +414,12 @@ ngx_int_t ngx_http_penstock_av_push_add(ngx_conf_t *cf,
     ngx_http_penstock_av_zone_t *zone);
 
 
+/* _l2.c's keys: the zone's epoch, which voids all before it */
+
+ngx_int_t ngx_http_penstock_av_l2_epoch_key(ngx_http_penstock_av_zone_t *zone,
+    ngx_pool_t *pool, ngx_str_t *key);
+
+
 /* _store.c: L1 */
 
 uint64_t ngx_http_penstock_av_now(void);
@@ -410,6 +456,13 @@ ngx_int_t ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx);
 
 ngx_int_t ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx);
 
+/*
+ * HTTP/1.x would hold the next request of this connection until a fill in
+ * the background has ended.  Called before the answer, which must say so.
+ */
+
+void ngx_http_penstock_av_close(ngx_http_request_t *r);
+
 
 /* _l2.c: Redis */
 
@@ -423,6 +476,10 @@ void ngx_http_penstock_av_l2_store(ngx_http_penstock_av_ctx_t *ctx,
 /* the record will be of another key than the one that was looked at */
 
 ngx_int_t ngx_http_penstock_av_l2_rekey(ngx_http_penstock_av_ctx_t *ctx);
+
+/* whether invalidations are lost to Redis, so that it is not to be asked */
+
+ngx_uint_t ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone);
 
 void ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
     ngx_log_t *log);
@@ -526,6 +583,12 @@ void ngx_http_penstock_av_key_tag(ngx_pool_t *pool, ngx_str_t *key,
 /* adds the record's field at *p to the answer of r, and moves on */
 
 ngx_int_t ngx_http_penstock_av_header(ngx_http_request_t *r, const char **p);
+
+ngx_int_t ngx_http_penstock_av_age(ngx_http_request_t *r, uint64_t age);
+
+/* whether a field of an upstream's answer is kept with it */
+
+ngx_uint_t ngx_http_penstock_av_kept(ngx_table_elt_t *h);
 
 
 ngx_int_t ngx_http_penstock_av_answer(ngx_http_penstock_av_ctx_t *ctx);

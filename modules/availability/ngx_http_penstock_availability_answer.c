@@ -7,7 +7,6 @@
 #include "ngx_http_penstock_availability.h"
 
 
-static ngx_int_t ngx_http_penstock_av_age(ngx_http_request_t *r, uint64_t age);
 static ngx_int_t ngx_http_penstock_av_cache_status(
     ngx_http_penstock_av_ctx_t *ctx);
 
@@ -209,7 +208,7 @@ ngx_http_penstock_av_header(ngx_http_request_t *r, const char **p)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_penstock_av_age(ngx_http_request_t *r, uint64_t age)
 {
     ngx_str_t         value;

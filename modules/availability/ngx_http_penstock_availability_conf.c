@@ -4,6 +4,7 @@
  */
 
 #include "ngx_http_penstock_availability.h"
+#include "ngx_http_penstock_availability_cells.h"
 #include "ps_json_pointer.h"
 
 
@@ -52,6 +53,18 @@ ngx_http_penstock_av_init_main_conf(ngx_conf_t *cf, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    ngx_str_set(&key, "$scheme$host$uri");
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &key;
+    ccv.complex_value = &amcf->cells_key;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     return NGX_CONF_OK;
 }
 
@@ -80,6 +93,7 @@ ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf)
     alcf->valid = NGX_CONF_UNSET_PTR;
     alcf->tags = NGX_CONF_UNSET_PTR;
     alcf->bypass = NGX_CONF_UNSET_PTR;
+    alcf->items = NGX_CONF_UNSET_PTR;
     alcf->while_revalidate = NGX_CONF_UNSET;
     alcf->if_error = NGX_CONF_UNSET;
     alcf->lock = NGX_CONF_UNSET;
@@ -102,6 +116,7 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->valid, prev->valid, NULL);
     ngx_conf_merge_ptr_value(conf->tags, prev->tags, NULL);
     ngx_conf_merge_ptr_value(conf->bypass, prev->bypass, NULL);
+    ngx_conf_merge_ptr_value(conf->items, prev->items, NULL);
     ngx_conf_merge_value(conf->while_revalidate, prev->while_revalidate, 0);
     ngx_conf_merge_value(conf->if_error, prev->if_error, 0);
     ngx_conf_merge_value(conf->lock, prev->lock, 1);
@@ -113,6 +128,10 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     conf->enabled = conf->zone || conf->invalidate_zone || conf->purge_zone;
+
+    if (ngx_http_penstock_cells_check(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (conf->zone == NULL || conf->key) {
         return NGX_CONF_OK;

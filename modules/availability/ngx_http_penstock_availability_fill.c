@@ -11,7 +11,6 @@
 #include "ngx_http_penstock_availability.h"
 
 
-static void ngx_http_penstock_av_close(ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_av_exchange(
     ngx_http_penstock_av_ctx_t *ctx);
 static void ngx_http_penstock_av_exchange_done(
@@ -97,12 +96,7 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
 }
 
 
-/*
- * HTTP/1.x would hold the next request of this connection until a fill in
- * the background has ended.  Called before the answer, which must say so.
- */
-
-static void
+void
 ngx_http_penstock_av_close(ngx_http_request_t *r)
 {
 #if (NGX_HTTP_V2)

@@ -44,13 +44,9 @@ static ngx_uint_t ngx_http_penstock_av_l2_tags(
 static ngx_int_t ngx_http_penstock_av_l2_tag_key(
     ngx_http_penstock_av_zone_t *zone, ngx_pool_t *pool, ps_tag_t *tag,
     ngx_str_t *key);
-static ngx_int_t ngx_http_penstock_av_l2_epoch_key(
-    ngx_http_penstock_av_zone_t *zone, ngx_pool_t *pool, ngx_str_t *key);
 static ngx_int_t ngx_http_penstock_av_l2_record_key(
     ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *key);
 static void ngx_http_penstock_av_l2_lose(ngx_http_penstock_av_zone_t *zone);
-static ngx_uint_t ngx_http_penstock_av_l2_lost(
-    ngx_http_penstock_av_zone_t *zone);
 static void ngx_http_penstock_av_l2_mend_handler(ngx_event_t *ev);
 static void ngx_http_penstock_av_l2_bumped(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
@@ -239,7 +235,7 @@ ngx_http_penstock_av_l2_tag_key(ngx_http_penstock_av_zone_t *zone,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_penstock_av_l2_epoch_key(ngx_http_penstock_av_zone_t *zone,
     ngx_pool_t *pool, ngx_str_t *key)
 {
@@ -664,7 +660,7 @@ ngx_http_penstock_av_l2_mend_handler(ngx_event_t *ev)
  * whether Redis's records are still not to be used.
  */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone)
 {
     ngx_pool_t                     *pool;

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_penstock_availability.h"
+#include "ngx_http_penstock_availability_cells.h"
 
 
 static ngx_int_t ngx_http_penstock_av_handler(ngx_http_request_t *r);
@@ -17,10 +18,6 @@ static ngx_int_t ngx_http_penstock_av_use(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_status_e status);
 static ngx_int_t ngx_http_penstock_av_give_up(
     ngx_http_penstock_av_ctx_t *ctx);
-static ngx_int_t ngx_http_penstock_av_decline(
-    ngx_http_penstock_av_ctx_t *ctx, ngx_http_penstock_av_status_e status);
-static ngx_http_penstock_av_ctx_t *ngx_http_penstock_av_make_ctx(
-    ngx_http_request_t *r, ngx_http_penstock_av_loc_conf_t *alcf);
 static void ngx_http_penstock_av_cleanup(void *data);
 
 static ngx_int_t ngx_http_penstock_av_init(ngx_conf_t *cf);
@@ -59,6 +56,13 @@ static ngx_command_t  ngx_http_penstock_av_commands[] = {
     { ngx_string("availability_cache_stale"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_http_penstock_av_stale_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("availability_cache_items"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_penstock_cells_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -161,6 +165,13 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
         return ngx_http_penstock_av_write(r, alcf);
     }
 
+    if (alcf->zone && alcf->items
+        && (r->method & (alcf->items->in_body
+                         ? NGX_HTTP_POST : NGX_HTTP_GET|NGX_HTTP_HEAD)))
+    {
+        return ngx_http_penstock_cells_handler(r, alcf);
+    }
+
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
 
         if (alcf->invalidate_zone
@@ -172,7 +183,7 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    if (alcf->zone == NULL) {
+    if (alcf->zone == NULL || alcf->items) {
         return NGX_DECLINED;
     }
 
@@ -440,7 +451,7 @@ ngx_http_penstock_av_give_up(ngx_http_penstock_av_ctx_t *ctx)
 
 /* to proxy_pass; the phase goes on behind us */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_penstock_av_decline(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_status_e status)
 {
@@ -451,7 +462,7 @@ ngx_http_penstock_av_decline(ngx_http_penstock_av_ctx_t *ctx,
 }
 
 
-static ngx_http_penstock_av_ctx_t *
+ngx_http_penstock_av_ctx_t *
 ngx_http_penstock_av_make_ctx(ngx_http_request_t *r,
     ngx_http_penstock_av_loc_conf_t *alcf)
 {
@@ -527,6 +538,10 @@ ngx_http_penstock_av_init(ngx_conf_t *cf)
                           "\"availability_zone %V:SIZE\" in %s:%ui",
                           &zone[i]->name, &zone[i]->name, zone[i]->file,
                           zone[i]->line);
+            return NGX_ERROR;
+        }
+
+        if (ngx_http_penstock_cells_setup(cf, zone[i]) != NGX_OK) {
             return NGX_ERROR;
         }
     }

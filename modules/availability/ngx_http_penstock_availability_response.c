@@ -18,7 +18,6 @@ static uint32_t ngx_http_penstock_av_window(ps_cache_control_t *cc,
     int64_t said, time_t configured);
 static time_t ngx_http_penstock_av_fresh(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_head_t *head);
-static ngx_uint_t ngx_http_penstock_av_kept(ngx_table_elt_t *h);
 
 
 /* headers of one connection, of one moment, or written anew */
@@ -414,7 +413,7 @@ ngx_http_penstock_av_serialize(ngx_http_penstock_av_ctx_t *ctx,
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_penstock_av_kept(ngx_table_elt_t *h)
 {
     ngx_str_t  *name;

@@ -8,8 +8,11 @@
  */
 
 #include "ngx_http_penstock_availability.h"
+#include "ngx_http_penstock_availability_cells.h"
 
 
+static ngx_uint_t ngx_http_penstock_av_axis(
+    ngx_http_penstock_cells_conf_t *items, ngx_str_t *arg);
 static ngx_uint_t ngx_http_penstock_av_later(ngx_atomic_t *bucket,
     ps_record_t *record, uint64_t seq);
 
@@ -63,6 +66,12 @@ ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx)
             continue;
         }
 
+        /* each cell has its own value of that */
+
+        if (ngx_http_penstock_av_axis(ctx->conf->items, &tag[i].arg)) {
+            continue;
+        }
+
         n = r->args.len;
 
         buf = ngx_pnalloc(r->pool, n + 1);
@@ -77,6 +86,24 @@ ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx)
     }
 
     return ctx->tags;
+}
+
+
+static ngx_uint_t
+ngx_http_penstock_av_axis(ngx_http_penstock_cells_conf_t *items,
+    ngx_str_t *arg)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; items && i < items->axes; i++) {
+        if (items->arg[i].len == arg->len
+            && ngx_strncmp(items->arg[i].data, arg->data, arg->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

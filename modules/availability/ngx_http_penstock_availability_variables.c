@@ -4,6 +4,7 @@
  */
 
 #include "ngx_http_penstock_availability.h"
+#include "ngx_http_penstock_availability_cells.h"
 
 
 static ngx_int_t ngx_http_penstock_av_status_variable(ngx_http_request_t *r,
@@ -12,6 +13,8 @@ static ngx_int_t ngx_http_penstock_av_status_variable(ngx_http_request_t *r,
 
 static ngx_str_t  ngx_http_penstock_av_variable =
     ngx_string("availability_cache_status");
+static ngx_str_t  ngx_http_penstock_cells_name =
+    ngx_string("availability_cells");
 
 
 /* in the order of ngx_http_penstock_av_status_e */
@@ -25,6 +28,7 @@ static struct {
     { ngx_string("STALE"), "stale" },
     { ngx_string("UPDATING"), "updating" },
     { ngx_string("MISS"), "miss" },
+    { ngx_string("PARTIAL"), "partial" },
     { ngx_string("EXPIRED"), "expired" },
     { ngx_string("COLLAPSED"), "collapsed" },
     { ngx_string("PASS"), "pass" },
@@ -52,6 +56,14 @@ ngx_http_penstock_av_add_variables(ngx_conf_t *cf)
     }
 
     var->get_handler = ngx_http_penstock_av_status_variable;
+
+    var = ngx_http_add_variable(cf, &ngx_http_penstock_cells_name,
+                                NGX_HTTP_VAR_NOCACHEABLE);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    var->get_handler = ngx_http_penstock_cells_variable;
 
     return NGX_OK;
 }

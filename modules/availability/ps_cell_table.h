@@ -26,6 +26,7 @@
 #define PS_CELL_DIRTY      0x01         /* its key was written in Redis */
 #define PS_CELL_MARK       0x02         /* nothing but that: no value */
 #define PS_CELL_PLAIN      0x04         /* the value of another program */
+#define PS_CELL_LINKED     0x08         /* "checked" is an epoch of pushes */
 #define PS_CELL_DEAD       0x80         /* the table's own */
 
 
@@ -36,7 +37,9 @@ typedef struct {
     uint64_t   created;                 /* ms since the epoch */
     uint64_t   seq;                     /* invalidations at its fill's start */
     uint64_t   envelope;                /* hash of the text around it; 0: none */
-    uint32_t   checked;                 /* ms, low 32 bits: last look at Redis */
+    uint32_t   checked;                 /* ms, low 32 bits: last look at Redis;
+                                           or that look's epoch; or, of a dirty
+                                           one, the number of its push */
     uint32_t   made_by;                 /* low 32 bits of the fill's id */
     uint32_t   fresh;                   /* ms from created */
     uint32_t   while_revalidate;        /* ms past fresh */

@@ -1,0 +1,962 @@
+
+/*
+ * Cells in Redis (L2).
+ *
+ * A look is one pipelined round trip however many cells: a script gives
+ * Redis's clock and the times of the invalidations that matter, an MGET for
+ * each SKU the cells.  In a cluster the cells of a SKU are on one node, the
+ * times on that of the zone.
+ *
+ * A cell is a record with the time at which its fill began, as an answer is;
+ * or the plain JSON of another program, such as a warehouse's, which counts
+ * from the moment that its key was pushed to us.
+ */
+
+#include "ngx_http_penstock_availability_cells.h"
+
+#include <ngx_sha1.h>
+
+
+/* a record from further in the future is not used, ms */
+
+#define NGX_HTTP_PENSTOCK_CELLS_AHEAD  5000
+
+/* freshness of plain JSON without an availability_cache_valid, ms */
+
+#define NGX_HTTP_PENSTOCK_CELLS_PLAIN  1000
+
+
+/*
+ * KEYS: zone, epoch, tags; ARGV: ms to keep a tag.  Gives the clock, the
+ * epoch, and the tags' times, as the look for an answer does.
+ */
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_cells_times = {
+    "local function time(v)\n"
+    "return type(v)=='string' and #v==16 and not v:find('%D')\n"
+    "and tonumber(v)\n"
+    "end\n"
+    "local t=redis.call('TIME')\n"
+    "local now=t[1]*1000000+t[2]\n"
+    "local clock=time(redis.call('HGET',KEYS[1],'clock')) or 0\n"
+    "if now<=clock then now=clock+1 end\n"
+    "local r={0}\n"
+    "local newest=0\n"
+    "for i=2,#KEYS do\n"
+    "local v=redis.pcall('GET',KEYS[i])\n"
+    "local at=0\n"
+    "if v or i==2 then\n"
+    "at=time(v)\n"
+    "if not at or at>now then\n"
+    "at=now\n"
+    "local s=string.format('%.0f',at)\n"
+    "if i==2 then redis.call('SET',KEYS[i],s)\n"
+    "else redis.call('SET',KEYS[i],s,'PX',ARGV[1]) end\n"
+    "end\n"
+    "if at>newest then newest=at end\n"
+    "end\n"
+    "r[i]=string.format('%.0f',at)\n"
+    "end\n"
+    "if now<=newest then now=newest+1 end\n"
+    "r[1]=string.format('%.0f',now)\n"
+    "redis.call('HSET',KEYS[1],'clock',r[1])\n"
+    "return r\n",
+    ""
+};
+
+
+/*
+ * KEYS: a cell; ARGV: it, its ms to live, and the SHA-1 of the plain JSON in
+ * whose place it may go: what another program has written meanwhile stays.
+ */
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_cells_set = {
+    "local v=redis.call('GET',KEYS[1])\n"
+    "if v and string.sub(v,1,3)~='PSR' and redis.sha1hex(v)~=ARGV[3] then\n"
+    "return 0\n"
+    "end\n"
+    "redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2])\n"
+    "return 1\n",
+    ""
+};
+
+
+static ngx_uint_t ngx_http_penstock_cells_wanted(ngx_http_penstock_cells_t *c,
+    ngx_http_penstock_cell_t *cell);
+static ngx_int_t ngx_http_penstock_cells_ask_times(
+    ngx_http_penstock_cells_t *c, ngx_uint_t skus);
+static ngx_int_t ngx_http_penstock_cells_tag_key(ngx_http_penstock_cells_t *c,
+    const char *prefix, const char *name, size_t len, ngx_str_t *key);
+static ngx_int_t ngx_http_penstock_cells_ask_cells(
+    ngx_http_penstock_cells_t *c);
+static void ngx_http_penstock_cells_times_handler(
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static uint64_t ngx_http_penstock_cells_number(redisReply *reply);
+static void ngx_http_penstock_cells_get_handler(
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static void ngx_http_penstock_cells_replied(ngx_http_penstock_cells_t *c);
+static void ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c);
+static ngx_int_t ngx_http_penstock_cells_judge(ngx_http_penstock_cells_t *c,
+    ngx_uint_t i, ps_record_t *record, ngx_http_penstock_cells_pack_t *pack);
+static ngx_int_t ngx_http_penstock_cells_plain(ngx_http_penstock_cells_t *c,
+    ngx_http_penstock_cell_t *cell, ngx_str_t *raw);
+static ngx_int_t ngx_http_penstock_cells_plain_value(
+    ngx_http_penstock_cells_t *c, ngx_http_penstock_cell_t *cell,
+    ngx_str_t *raw);
+static ngx_int_t ngx_http_penstock_cells_own_tags(
+    ngx_http_penstock_cells_t *c, ngx_http_penstock_cells_store_t *store,
+    ps_record_t *record);
+
+
+ngx_int_t
+ngx_http_penstock_cells_l2_look(ngx_http_penstock_cells_t *c)
+{
+    ngx_pool_t  *pool;
+
+    /* until that is made up for, Redis may hold what is void */
+
+    if (ngx_http_penstock_av_l2_lost(c->zone)
+        || !ngx_http_penstock_redis_up(c->zone->redis))
+    {
+        return NGX_DECLINED;
+    }
+
+    pool = c->request->pool;
+
+    if (c->raw == NULL) {
+        c->raw = ngx_palloc(pool, c->n * sizeof(ngx_str_t));
+        c->extra = ngx_palloc(pool, sizeof(ps_tags_t));
+
+        if (c->raw == NULL || c->extra == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_memzero(c->raw, c->n * sizeof(ngx_str_t));
+
+    /* tags that the configuration gives to all cells */
+
+    if (ngx_http_penstock_av_tags(c->ctx) == NULL) {
+        return NGX_ERROR;
+    }
+
+    *c->extra = *c->ctx->tags;
+
+    c->asked = ngx_http_penstock_av_now();
+    c->clock = 0;
+    c->again = 0;
+
+    /* counted once more while some are not yet sent */
+
+    c->pending = 1;
+
+    if (ngx_http_penstock_cells_ask_times(c, 1) != NGX_OK
+        || ngx_http_penstock_cells_ask_cells(c) != NGX_OK)
+    {
+        ngx_http_penstock_cells_l2_cancel(c);
+        c->pending = 0;
+        c->asked = 0;
+
+        return NGX_ERROR;
+    }
+
+    c->pending--;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_penstock_cells_wanted(ngx_http_penstock_cells_t *c,
+    ngx_http_penstock_cell_t *cell)
+{
+    return cell->state == NGX_HTTP_PENSTOCK_CELL_LEAD
+           || (c->background && cell->refresh);
+}
+
+
+/*
+ * Asks for the clock, and the times of invalidations: of the SKUs, locations
+ * and tags of the cells; or, again, of tags that only their records name.
+ */
+
+static ngx_int_t
+ngx_http_penstock_cells_ask_times(ngx_http_penstock_cells_t *c,
+    ngx_uint_t skus)
+{
+    ngx_str_t       *keys;
+    ngx_uint_t       i, k, n;
+    ngx_pool_t      *pool;
+    ps_json_text_t  *id;
+
+    pool = c->request->pool;
+    n = 0;
+
+    keys = ngx_palloc(pool, (3 + c->axis[0].n + c->axis[1].n + c->extra->n)
+                            * sizeof(ngx_str_t));
+
+    if (keys == NULL
+        || ngx_http_penstock_av_l2_epoch_key(c->zone, pool, &keys[1])
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    keys[n++] = c->zone->redis_key;
+    n++;
+
+    for (k = 0; skus && k < PS_CELL_AXES; k++) {
+
+        for (i = 0; c->axis[k].asked && i < c->axis[k].n; i++) {
+            id = &c->axis[k].id[i].id;
+
+            if (ngx_http_penstock_cells_tag_key(c, k ? "location," : "",
+                                                id->data, id->len, &keys[n++])
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+        }
+    }
+
+    for (i = skus ? 0 : c->known; i < c->extra->n; i++) {
+        if (ngx_http_penstock_cells_tag_key(c, "", c->extra->tag[i].name,
+                                            c->extra->tag[i].len, &keys[n++])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_memzero(&c->look, sizeof(ngx_http_penstock_redis_call_t));
+
+    c->look.handler = ngx_http_penstock_cells_times_handler;
+    c->look.data = c;
+
+    c->ntimes = n - 2;
+
+    ngx_str_set(&keys[n], NGX_HTTP_PENSTOCK_TAG_TTL);
+
+    if (ngx_http_penstock_redis_eval(c->zone->redis, &c->look,
+                                     &ngx_http_penstock_cells_times, n, n + 1,
+                                     keys)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    c->pending++;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_cells_tag_key(ngx_http_penstock_cells_t *c,
+    const char *prefix, const char *name, size_t len, ngx_str_t *key)
+{
+    u_char  *p;
+    size_t   plen;
+
+    plen = ngx_strlen(prefix);
+
+    p = ngx_pnalloc(c->request->pool, c->zone->redis_key.len + 3 + plen
+                                      + len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    key->data = p;
+
+    p = ngx_cpymem(p, c->zone->redis_key.data, c->zone->redis_key.len);
+    p = ngx_cpymem(p, ":t:", 3);
+    p = ngx_cpymem(p, prefix, plen);
+    p = ngx_cpymem(p, name, len);
+
+    key->len = p - key->data;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_cells_ask_cells(ngx_http_penstock_cells_t *c)
+{
+    ngx_str_t                     *argv;
+    ngx_uint_t                     i, j, n;
+    ngx_pool_t                    *pool;
+    ngx_http_penstock_cell_t      *cell;
+    ngx_http_penstock_cells_get_t  *get;
+
+    pool = c->request->pool;
+
+    argv = ngx_palloc(pool, (1 + c->nlocations) * sizeof(ngx_str_t));
+
+    get = ngx_pcalloc(pool, c->axis[0].n
+                            * sizeof(ngx_http_penstock_cells_get_t));
+
+    if (argv == NULL || get == NULL) {
+        return NGX_ERROR;
+    }
+
+    c->get = get;
+    c->ngets = 0;
+
+    ngx_str_set(&argv[0], "MGET");
+
+    for (i = 0; i < c->axis[0].n; i++) {
+
+        get = &c->get[c->ngets];
+        get->cells = c;
+        get->first = i * c->nlocations;
+
+        n = 1;
+
+        for (j = 0; j < c->nlocations; j++) {
+            cell = &c->cell[get->first + j];
+
+            if (ngx_http_penstock_cells_wanted(c, cell)) {
+                argv[n++] = cell->key;
+            }
+        }
+
+        if (n == 1) {
+            continue;
+        }
+
+        get->call.handler = ngx_http_penstock_cells_get_handler;
+        get->call.data = get;
+
+        if (ngx_http_penstock_redis_send(c->zone->redis, &get->call, n, argv,
+                                         1)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        c->ngets++;
+        c->pending++;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_cells_times_handler(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    uint64_t                   *times, clock, epoch;
+    ngx_uint_t                  i;
+    ngx_http_penstock_cells_t  *c = call->data;
+
+    times = NULL;
+    clock = 0;
+    epoch = 0;
+
+    if (call->status == NGX_HTTP_PENSTOCK_REDIS_OK
+        && reply->type == REDIS_REPLY_ARRAY
+        && reply->elements == 2 + c->ntimes)
+    {
+        clock = ngx_http_penstock_cells_number(reply->element[0]);
+        epoch = ngx_http_penstock_cells_number(reply->element[1]);
+
+        times = ngx_palloc(c->request->pool,
+                           (1 + c->ntimes) * sizeof(uint64_t));
+    }
+
+    if (times && clock && epoch) {
+
+        for (i = 0; i < c->ntimes; i++) {
+            times[i] = ngx_http_penstock_cells_number(reply->element[2 + i]);
+        }
+
+        if (!c->again) {
+            c->clock = clock;
+            c->times = times;
+
+        } else {
+            c->more_times = times;
+        }
+
+        c->epoch = epoch;
+
+    } else if (c->again) {
+
+        /* nothing is known of their tags */
+
+        c->more_times = NULL;
+    }
+
+    ngx_http_penstock_cells_replied(c);
+}
+
+
+/* what is no number counts as the end of time, and voids all */
+
+static uint64_t
+ngx_http_penstock_cells_number(redisReply *reply)
+{
+    size_t    i;
+    uint64_t  n;
+
+    if (reply->type != REDIS_REPLY_STRING || reply->len == 0
+        || reply->len > 18)
+    {
+        return UINT64_MAX;
+    }
+
+    n = 0;
+
+    for (i = 0; i < (size_t) reply->len; i++) {
+        if (reply->str[i] < '0' || reply->str[i] > '9') {
+            return UINT64_MAX;
+        }
+
+        n = n * 10 + (reply->str[i] - '0');
+    }
+
+    return n;
+}
+
+
+static void
+ngx_http_penstock_cells_get_handler(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    u_char                         *p;
+    ngx_uint_t                      j, k;
+    redisReply                     *bulk;
+    ngx_http_penstock_cells_t      *c;
+    ngx_http_penstock_cells_get_t  *get = call->data;
+
+    c = get->cells;
+    k = 0;
+
+    if (call->status == NGX_HTTP_PENSTOCK_REDIS_OK
+        && reply->type == REDIS_REPLY_ARRAY)
+    {
+        for (j = 0; j < c->nlocations && k < reply->elements; j++) {
+
+            if (!ngx_http_penstock_cells_wanted(c, &c->cell[get->first + j]))
+            {
+                continue;
+            }
+
+            bulk = reply->element[k++];
+
+            if (bulk->type != REDIS_REPLY_STRING || bulk->len == 0
+                || (size_t) bulk->len > 2 * c->ctx->conf->max_size)
+            {
+                continue;
+            }
+
+            p = ngx_pnalloc(c->request->pool, bulk->len);
+            if (p == NULL) {
+                break;
+            }
+
+            ngx_memcpy(p, bulk->str, bulk->len);
+
+            c->raw[get->first + j].data = p;
+            c->raw[get->first + j].len = bulk->len;
+        }
+    }
+
+    ngx_http_penstock_cells_replied(c);
+}
+
+
+static void
+ngx_http_penstock_cells_replied(ngx_http_penstock_cells_t *c)
+{
+    ps_tag_t                         tag;
+    ngx_uint_t                       i, k;
+    const char                      *p;
+    ps_record_t                      record;
+    ngx_http_penstock_cells_pack_t   pack;
+
+    if (--c->pending) {
+        return;
+    }
+
+    if (c->clock && !c->again) {
+
+        /* tags that only the records name must be asked for too */
+
+        c->known = c->extra->n;
+        c->more_times = NULL;
+
+        for (i = 0; i < c->n; i++) {
+
+            if (c->raw[i].len == 0
+                || ngx_http_penstock_cells_unpack(&c->raw[i], &record, &pack)
+                   != NGX_OK)
+            {
+                continue;
+            }
+
+            p = record.tags;
+
+            for (k = 0; k < record.ntags; k++) {
+                ps_record_tag(&p, &tag);
+                ps_tags_add(c->extra, tag.name, tag.len);
+            }
+        }
+
+        if (c->extra->n > c->known) {
+            c->again = 1;
+
+            if (ngx_http_penstock_cells_ask_times(c, 0) == NGX_OK) {
+                return;
+            }
+        }
+    }
+
+    if (c->clock) {
+        ngx_http_penstock_cells_found(c);
+
+    } else {
+
+        /* it has not answered: what comes now is as old as it is */
+
+        c->asked = 0;
+    }
+
+    ngx_http_penstock_cells_ended(c);
+}
+
+
+/* takes what stands into L1 */
+
+static void
+ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c)
+{
+    uint64_t                          now, envelope;
+    ngx_str_t                         text, last;
+    ngx_uint_t                        i, n;
+    ps_record_t                       record;
+    ngx_http_penstock_cell_t         *cell;
+    ngx_http_penstock_cells_pack_t    pack;
+    ngx_http_penstock_cells_store_t  *store;
+
+    store = ngx_pcalloc(c->request->pool,
+                        c->n * sizeof(ngx_http_penstock_cells_store_t));
+    if (store == NULL) {
+        return;
+    }
+
+    n = 0;
+    envelope = 0;
+    now = ngx_http_penstock_av_now();
+
+    ngx_str_null(&last);
+
+    for (i = 0; i < c->n; i++) {
+        cell = &c->cell[i];
+
+        if (c->raw[i].len == 0
+            || !ngx_http_penstock_cells_wanted(c, cell))
+        {
+            continue;
+        }
+
+        switch (ngx_http_penstock_cells_judge(c, i, &record, &pack)) {
+
+        case NGX_OK:
+            break;
+
+        case NGX_ABORT:
+
+            /* plain JSON, if it is that */
+
+            cell->plain = 1;
+
+            if (ngx_http_penstock_cells_plain(c, cell, &c->raw[i]) == NGX_OK)
+            {
+                store[n].cell = cell;
+                store[n].plain = 1;
+                n++;
+            }
+
+            continue;
+
+        default:
+            continue;
+        }
+
+        if (now >= record.created + record.fresh) {
+            continue;
+        }
+
+        if (ngx_http_penstock_cells_bare(c->request->pool, &record, &pack,
+                                         &text)
+            != NGX_OK)
+        {
+            return;
+        }
+
+        /* neighbours mostly come from the same answer */
+
+        if (envelope == 0 || last.len != text.len
+            || ngx_memcmp(last.data, text.data, text.len) != 0)
+        {
+            last = text;
+            envelope = ngx_http_penstock_cells_store_envelope(c, &text);
+
+            if (envelope == 0) {
+                continue;
+            }
+        }
+
+        if (ngx_http_penstock_cells_own_tags(c, &store[n], &record)
+            != NGX_OK)
+        {
+            return;
+        }
+
+        cell->value = pack.value;
+        cell->envelope = envelope;
+        cell->created = record.created;
+        cell->fresh = record.fresh;
+        cell->while_revalidate = record.while_revalidate;
+        cell->if_error = record.if_error;
+
+        store[n++].cell = cell;
+    }
+
+    for (i = 0; i < n; i++) {
+        cell = store[i].cell;
+
+        cell->state = NGX_HTTP_PENSTOCK_CELL_HAVE;
+        cell->held = 1;
+        cell->valid = 1;
+        cell->refresh = 0;
+        cell->from_redis = 1;
+    }
+
+    ngx_http_penstock_cells_store(c, store, n);
+}
+
+
+/* NGX_OK: the record stands; NGX_ABORT: it is none; NGX_DECLINED: void */
+
+static ngx_int_t
+ngx_http_penstock_cells_judge(ngx_http_penstock_cells_t *c, ngx_uint_t i,
+    ps_record_t *record, ngx_http_penstock_cells_pack_t *pack)
+{
+    uint64_t                   newest, t;
+    ps_tag_t                   tag;
+    ngx_uint_t                 k, j, base;
+    const char                *p;
+    ngx_http_penstock_cell_t  *cell;
+
+    cell = &c->cell[i];
+
+    if (ngx_http_penstock_cells_unpack(&c->raw[i], record, pack) != NGX_OK) {
+        return NGX_ABORT;
+    }
+
+    if (record->clock >= c->clock
+        || record->created > ngx_http_penstock_av_now()
+                             + NGX_HTTP_PENSTOCK_CELLS_AHEAD)
+    {
+        return NGX_DECLINED;
+    }
+
+    newest = ngx_max(c->epoch, c->times[cell->sku]);
+    base = c->axis[0].n;
+
+    if (c->axis[1].asked) {
+        newest = ngx_max(newest, c->times[base + cell->location]);
+        base += c->axis[1].n;
+    }
+
+    p = record->tags;
+
+    for (k = 0; k < record->ntags; k++) {
+        ps_record_tag(&p, &tag);
+
+        t = UINT64_MAX;
+
+        for (j = 0; j < c->extra->n; j++) {
+
+            if (c->extra->tag[j].len != tag.len
+                || ngx_memcmp(c->extra->tag[j].name, tag.name, tag.len) != 0)
+            {
+                continue;
+            }
+
+            if (j < c->known) {
+                t = c->times[base + j];
+
+            } else if (c->more_times) {
+                t = c->more_times[j - c->known];
+            }
+
+            break;
+        }
+
+        newest = ngx_max(newest, t);
+    }
+
+    return (newest < record->clock) ? NGX_OK : NGX_DECLINED;
+}
+
+
+/*
+ * Plain JSON counts from when its key was pushed: an invalidation after that
+ * voids it.  Where that push was not seen, any on record may have come after.
+ */
+
+static ngx_int_t
+ngx_http_penstock_cells_plain(ngx_http_penstock_cells_t *c,
+    ngx_http_penstock_cell_t *cell, ngx_str_t *raw)
+{
+    ngx_uint_t                     i;
+    ngx_array_t                   *a;
+    ngx_http_penstock_av_valid_t  *valid;
+
+    if (!cell->marked) {
+
+        if (c->times[cell->sku]
+            || (c->axis[1].asked
+                && c->times[c->axis[0].n + cell->location]))
+        {
+            return NGX_DECLINED;
+        }
+
+        cell->seq = c->seq;
+    }
+
+    if (ngx_http_penstock_cells_plain_value(c, cell, raw) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    cell->envelope = 0;
+    cell->created = ngx_http_penstock_av_now();
+    cell->fresh = NGX_HTTP_PENSTOCK_CELLS_PLAIN;
+    cell->while_revalidate = 0;
+    cell->if_error = (uint32_t) c->ctx->conf->if_error * 1000;
+
+    a = c->ctx->conf->valid;
+
+    for (i = 0; a && i < a->nelts; i++) {
+        valid = a->elts;
+
+        if (valid[i].code == NGX_HTTP_OK || valid[i].code == 0) {
+            cell->fresh = (uint32_t) valid[i].sec * 1000;
+            break;
+        }
+    }
+
+    return ngx_http_penstock_cells_stands(c, cell) ? NGX_OK : NGX_DECLINED;
+}
+
+
+/* an element of this cell, or an array of such, perhaps empty */
+
+static ngx_int_t
+ngx_http_penstock_cells_plain_value(ngx_http_penstock_cells_t *c,
+    ngx_http_penstock_cell_t *cell, ngx_str_t *raw)
+{
+    char             *buf;
+    const char       *p;
+    ngx_uint_t        k;
+    ps_json_text_t    text, element, value, id, *want;
+
+    text.data = (char *) raw->data;
+    text.len = raw->len;
+
+    buf = ngx_pnalloc(c->request->pool, raw->len + 1);
+
+    if (buf == NULL || ps_json_text_check(text.data, text.len) != 0) {
+        return NGX_DECLINED;
+    }
+
+    while (text.len && (*text.data == ' ' || *text.data == '\t'
+                        || *text.data == '\r' || *text.data == '\n'))
+    {
+        text.data++;
+        text.len--;
+    }
+
+    while (text.len && text.data[text.len - 1] <= ' ') {
+        text.len--;
+    }
+
+    cell->value.data = (u_char *) text.data;
+    cell->value.len = text.len;
+
+    p = text.data;
+
+    if (*p == '[') {
+
+        /* all between the brackets is the value */
+
+        cell->value.data++;
+        cell->value.len -= 2;
+
+        while (cell->value.len && cell->value.data[0] <= ' ') {
+            cell->value.data++;
+            cell->value.len--;
+        }
+
+        if (ps_json_text_next(&text, &p, &element) != 1) {
+            return NGX_OK;
+        }
+
+    } else {
+        element = text;
+        p = NULL;
+    }
+
+    do {
+        for (k = 0; k < c->conf->nid; k++) {
+
+            if (k == 1 && !c->axis[1].asked) {
+                break;
+            }
+
+            want = k ? &c->axis[1].id[cell->location].id
+                     : &c->axis[0].id[cell->sku].id;
+
+            if (ps_json_text_find(&element, &c->conf->id[k], &value) != 0
+                || ps_json_text_id(&value, buf, &id) != 0
+                || id.len != want->len
+                || ngx_memcmp(id.data, want->data, id.len) != 0)
+            {
+                return NGX_DECLINED;
+            }
+        }
+
+    } while (p && ps_json_text_next(&text, &p, &element) == 1);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_cells_own_tags(ngx_http_penstock_cells_t *c,
+    ngx_http_penstock_cells_store_t *store, ps_record_t *record)
+{
+    ps_tag_t     tag;
+    ngx_uint_t   i;
+    const char  *p;
+
+    if (record->ntags == 0) {
+        return NGX_OK;
+    }
+
+    store->tag = ngx_palloc(c->request->pool,
+                            record->ntags * sizeof(uint32_t));
+    if (store->tag == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = record->tags;
+
+    for (i = 0; i < record->ntags; i++) {
+        ps_record_tag(&p, &tag);
+
+        /* the number in the record is its writer's word */
+
+        store->tag[i] = (uint32_t) ps_tag_hash(tag.name, tag.len);
+    }
+
+    store->ntags = record->ntags;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_penstock_cells_l2_store(ngx_http_penstock_cells_t *c,
+    ngx_http_penstock_cells_store_t *store, ngx_uint_t n)
+{
+    u_char                           buf[NGX_INT64_LEN], hex[40], sha1[20];
+    uint64_t                         end, now;
+    ngx_str_t                        argv[4];
+    ngx_uint_t                       i, place;
+    ngx_sha1_t                       ctx;
+    ps_record_t                      head;
+    ngx_http_penstock_cell_t        *cell;
+    ngx_http_penstock_cells_pack_t   pack;
+
+    if (ngx_http_penstock_cells_unpack(&c->envelope, &head, &pack) != NGX_OK)
+    {
+        return;
+    }
+
+    now = ngx_http_penstock_av_now();
+
+    for (i = 0; i < n; i++) {
+        cell = store[i].cell;
+
+        end = cell->created + cell->fresh
+              + ngx_max(cell->while_revalidate, cell->if_error);
+
+        if (!cell->valid || end <= now
+            || (store[i].names && store[i].names->overflow))
+        {
+            continue;
+        }
+
+        head.clock = c->clock;
+        head.created = cell->created;
+        head.fresh = cell->fresh;
+        head.while_revalidate = cell->while_revalidate;
+        head.if_error = cell->if_error;
+
+        pack.value = cell->value;
+
+        argv[0] = cell->key;
+
+        if (ngx_http_penstock_cells_pack(c->request->pool, &head,
+                                         store[i].names, &pack, &argv[1])
+            != NGX_OK)
+        {
+            return;
+        }
+
+        argv[2].data = buf;
+        argv[2].len = ngx_sprintf(buf, "%uL",
+                                  ngx_min(end - now,
+                                          NGX_HTTP_PENSTOCK_MAX_TTL))
+                      - buf;
+
+        ngx_str_null(&argv[3]);
+
+        place = cell - c->cell;
+
+        if (cell->plain && c->raw && c->raw[place].len) {
+            ngx_sha1_init(&ctx);
+            ngx_sha1_update(&ctx, c->raw[place].data, c->raw[place].len);
+            ngx_sha1_final(sha1, &ctx);
+
+            argv[3].data = hex;
+            argv[3].len = ngx_hex_dump(hex, sha1, 20) - hex;
+        }
+
+        (void) ngx_http_penstock_redis_eval(c->zone->redis, NULL,
+                                            &ngx_http_penstock_cells_set, 1,
+                                            4, argv);
+    }
+}
+
+
+void
+ngx_http_penstock_cells_l2_cancel(ngx_http_penstock_cells_t *c)
+{
+    ngx_uint_t  i;
+
+    if (c->get == NULL) {
+        return;
+    }
+
+    ngx_http_penstock_redis_cancel(&c->look);
+
+    for (i = 0; i < c->ngets; i++) {
+        ngx_http_penstock_redis_cancel(&c->get[i].call);
+    }
+}
