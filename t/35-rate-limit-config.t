@@ -179,11 +179,11 @@ rate_limit_zone $remote_addr zone=a:1m rate=1r/s fallback=deny;
 redis main {
     server 127.0.0.1:6379;
 }
-rate_limit_zone $remote_addr zone=a:1m rate=1r/s redis=main sync=lease;
+rate_limit_zone $remote_addr zone=a:1m rate=1r/s redis=main sync=loose;
 --- config
 --- must_die
 --- error_log
-"sync=lease" is not supported by this version, use "sync=exact"
+invalid sync "loose", use "exact" or "lease"
 
 
 

@@ -217,6 +217,10 @@ my %wrong = (
          . '99999999999999999999;', 'invalid burst "99999999999999999999"'],
         ['http', 'rate_limit_zone $uri zone=a:1m rate=-1r/s;', 'invalid rate '
          . '"-1r/s"'],
+        ['http', "$redis\n!rate_limit_zone \$uri zone=a:1m rate=1r/s redis=m "
+         . "sync=loose;", 'invalid sync "loose", use "exact" or "lease"'],
+        ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s sync=lease;',
+         '"sync=" of zone "a" needs "redis=NAME"'],
         ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s redis=;',
          'redis'],
         ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s redis=none;',

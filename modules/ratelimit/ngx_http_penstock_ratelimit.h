@@ -16,6 +16,7 @@
 #include "ngx_http_penstock_redis.h"
 #include "ngx_http_penstock_ratelimit_slots.h"
 #include "ps_gcra_table.h"
+#include "ps_lease.h"
 
 
 typedef enum {
@@ -38,6 +39,8 @@ typedef struct {
 
     ngx_http_penstock_redis_t   *redis;      /* NULL: this host's own */
     ngx_uint_t                   fallback;
+    ngx_flag_t                   lease;      /* sync=lease */
+    void                        *leases;     /* this worker's */
 
     ngx_int_t                    counters[
                                      NGX_HTTP_PENSTOCK_RATELIMIT_RESULTS];
@@ -90,6 +93,8 @@ typedef struct {
 
     unsigned                     dry_run:1;
     unsigned                     local:1;    /* to be decided by "table" */
+    unsigned                     lease:1;    /* to be decided by a lease */
+    unsigned                     leased:1;   /* debited to one */
     unsigned                     decided:1;
     unsigned                     debited:1;
     unsigned                     refused:1;
@@ -134,6 +139,21 @@ typedef struct {
 } ngx_http_penstock_ratelimit_ask_t;
 
 
+/* an item that waits for a lease */
+
+typedef struct {
+    ngx_queue_t                      queue;
+    ngx_http_penstock_ratelimit_decision_t  *decision;
+    ngx_http_penstock_ratelimit_item_t      *item;
+    void                            *lease;
+    uint64_t                         ns;     /* what it needs */
+
+    unsigned                         waiting:1;
+    unsigned                         counted:1; /* in what was asked for */
+    unsigned                         failed:1;  /* Redis did not answer */
+} ngx_http_penstock_ratelimit_waiter_t;
+
+
 /*
  * A decision about some items, for a parked request or for who else spends.
  * "wake" is called when it can go on, never from inside of it.
@@ -149,7 +169,9 @@ struct ngx_http_penstock_ratelimit_decision_s {
     ngx_http_penstock_ratelimit_wake_pt  wake;
     void                        *data;
     ngx_http_penstock_ratelimit_ask_t  *ask;
+    ngx_http_penstock_ratelimit_waiter_t  *waiter;
 
+    unsigned                     started:1;
     unsigned                     unavailable:1;  /* by fallback=deny */
 };
 
@@ -267,6 +289,33 @@ ngx_int_t ngx_http_penstock_ratelimit_answer(
 
 void ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_item_t *item);
+
+/*
+ * Decides an item by a lease of this worker, asking Redis for one if need be.
+ * NGX_OK: decided, whatever it says.  NGX_AGAIN: d->wake will be called, then
+ * call again.  NGX_DECLINED: without Redis there is none.  NGX_ERROR: no
+ * memory.
+ */
+
+ngx_int_t ngx_http_penstock_ratelimit_lease(
+    ngx_http_penstock_ratelimit_decision_t *d,
+    ngx_http_penstock_ratelimit_item_t *item);
+
+/* puts back what was debited to a lease */
+
+void ngx_http_penstock_ratelimit_unlease(
+    ngx_http_penstock_ratelimit_item_t *item);
+
+/* waits no longer */
+
+void ngx_http_penstock_ratelimit_lease_abandon(
+    ngx_http_penstock_ratelimit_decision_t *d);
+
+/* scripts: see ngx_http_penstock_ratelimit_scripts.c */
+
+extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_exact;
+extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_batch;
+extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_back;
 
 /*
  * A key's name in Redis, in "pool": PREFIX ZONE:KEY}, or the digest of a key

@@ -273,9 +273,14 @@ ngx_http_penstock_ratelimit_conf_sync(ngx_conf_t *cf,
         return NGX_OK;
     }
 
+    if (ngx_http_penstock_ratelimit_is(&args->sync, "lease")) {
+        zone->lease = 1;
+        return NGX_OK;
+    }
+
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "\"sync=%V\" is not supported by this version, "
-                       "use \"sync=exact\"", &args->sync);
+                       "invalid sync \"%V\", use \"exact\" or \"lease\"",
+                       &args->sync);
 
     return NGX_ERROR;
 }

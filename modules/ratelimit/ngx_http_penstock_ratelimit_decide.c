@@ -7,6 +7,10 @@
 #include "ngx_http_penstock_ratelimit.h"
 
 
+static ngx_int_t ngx_http_penstock_ratelimit_peek(
+    ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n);
+static ngx_int_t ngx_http_penstock_ratelimit_leases(
+    ngx_http_penstock_ratelimit_decision_t *d);
 static ngx_int_t ngx_http_penstock_ratelimit_local(
     ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n);
 static void ngx_http_penstock_ratelimit_take(
@@ -14,6 +18,9 @@ static void ngx_http_penstock_ratelimit_take(
 static ngx_int_t ngx_http_penstock_ratelimit_fallback(
     ngx_http_penstock_ratelimit_decision_t *d,
     ngx_http_penstock_redis_t *redis);
+static ngx_int_t ngx_http_penstock_ratelimit_without(
+    ngx_http_penstock_ratelimit_decision_t *d,
+    ngx_http_penstock_ratelimit_item_t *item);
 static ngx_int_t ngx_http_penstock_ratelimit_undo(
     ngx_http_penstock_ratelimit_decision_t *d);
 
@@ -25,12 +32,32 @@ ngx_http_penstock_ratelimit_decide(ngx_http_penstock_ratelimit_decision_t *d)
     ngx_uint_t                          i;
     ngx_http_penstock_ratelimit_ask_t  *ask;
 
-    if (d->ask == NULL) {
+    if (!d->started) {
+        d->started = 1;
 
         /* this host's own first: they refuse without asking anybody */
 
-        if (ngx_http_penstock_ratelimit_local(d->items, d->n) != NGX_OK) {
+        if (d->n > 1
+            && ngx_http_penstock_ratelimit_peek(d->items, d->n) != NGX_OK)
+        {
             return ngx_http_penstock_ratelimit_undo(d);
+        }
+    }
+
+    if (d->ask == NULL) {
+        rc = ngx_http_penstock_ratelimit_leases(d);
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_penstock_ratelimit_local(d->items, d->n);
+        }
+
+        if (rc == NGX_AGAIN) {
+            return NGX_AGAIN;
+        }
+
+        if (rc != NGX_OK) {
+            (void) ngx_http_penstock_ratelimit_undo(d);
+            return rc;
         }
     }
 
@@ -83,78 +110,120 @@ ngx_http_penstock_ratelimit_abandon(ngx_http_penstock_ratelimit_decision_t *d)
         ngx_http_penstock_redis_cancel(&d->ask->call);
         d->ask->waiting = 0;
     }
+
+    ngx_http_penstock_ratelimit_lease_abandon(d);
 }
 
 
 /*
- * Decides what this host's tables are to decide.  With more than one limit
- * they are looked at before any is debited, so that a refused request is
- * not for a moment in the way of others; the debit itself checks again.
+ * With more than one limit they are looked at before any is debited, so that
+ * a refused request is not for a moment in the way of others; the debit
+ * itself checks again.
  */
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_peek(ngx_http_penstock_ratelimit_item_t *items,
+    ngx_uint_t n)
+{
+    uint64_t                             now;
+    ngx_int_t                            rc;
+    ngx_uint_t                           i;
+    ngx_http_penstock_ratelimit_item_t  *item;
+
+    rc = NGX_OK;
+    now = 0;
+
+    for (i = 0; i < n; i++) {
+        item = &items[i];
+
+        if (!item->local || item->dry_run) {
+            continue;
+        }
+
+        if (now == 0) {
+            now = ps_gcra_now();
+        }
+
+        ps_gcra_table_peek(item->table, item->hash, item->limit, now,
+                           item->cost, &item->result);
+
+        if (!item->result.allowed) {
+            item->decided = 1;
+            item->refused = 1;
+            rc = NGX_DECLINED;
+        }
+    }
+
+    return rc;
+}
+
+
+/* what this worker may decide by a lease; NGX_AGAIN while it asks for one */
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_leases(ngx_http_penstock_ratelimit_decision_t *d)
+{
+    ngx_int_t                            rc;
+    ngx_uint_t                           i;
+    ngx_http_penstock_ratelimit_item_t  *item;
+
+    for (i = 0; i < d->n; i++) {
+        item = &d->items[i];
+
+        if (!item->lease || item->fallback) {
+            continue;
+        }
+
+        if (!item->decided
+            || (d->waiter && d->waiter->item == item))
+        {
+            rc = ngx_http_penstock_ratelimit_lease(d, item);
+
+            if (rc == NGX_DECLINED) {
+                rc = ngx_http_penstock_ratelimit_without(d, item);
+            }
+
+            if (rc != NGX_OK) {
+                return rc;
+            }
+        }
+
+        if (item->refused && !item->dry_run) {
+            return NGX_DECLINED;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* decides what this host's tables are to decide */
 
 static ngx_int_t
 ngx_http_penstock_ratelimit_local(ngx_http_penstock_ratelimit_item_t *items,
     ngx_uint_t n)
 {
     uint64_t                             now;
-    ngx_int_t                            rc;
-    ngx_uint_t                           i, enforced;
+    ngx_uint_t                           i;
     ngx_http_penstock_ratelimit_item_t  *item;
 
-    enforced = 0;
     now = 0;
 
     for (i = 0; i < n; i++) {
         item = &items[i];
 
-        if (item->local && !item->decided) {
-            enforced += !item->dry_run;
-
-            if (now == 0) {
-                now = ps_gcra_now();
-            }
-        }
-    }
-
-    if (now == 0) {
-        return NGX_OK;
-    }
-
-    rc = NGX_OK;
-
-    if (enforced > 1) {
-
-        for (i = 0; i < n; i++) {
-            item = &items[i];
-
-            if (!item->local || item->decided || item->dry_run) {
-                continue;
-            }
-
-            ps_gcra_table_peek(item->table, item->hash, item->limit, now,
-                               item->cost, &item->result);
-
-            if (!item->result.allowed) {
-                item->decided = 1;
-                item->refused = 1;
-                rc = NGX_DECLINED;
-            }
+        if (!item->local || item->decided) {
+            continue;
         }
 
-        if (rc != NGX_OK) {
-            return rc;
+        if (now == 0) {
+            now = ps_gcra_now();
         }
-    }
 
-    for (i = 0; i < n; i++) {
-        item = &items[i];
+        ngx_http_penstock_ratelimit_take(item, now);
 
-        if (item->local && !item->decided) {
-            ngx_http_penstock_ratelimit_take(item, now);
-
-            if (item->refused && !item->dry_run) {
-                return NGX_DECLINED;
-            }
+        if (item->refused && !item->dry_run) {
+            return NGX_DECLINED;
         }
     }
 
@@ -183,10 +252,12 @@ ngx_http_penstock_ratelimit_fallback(
     ngx_http_penstock_ratelimit_decision_t *d,
     ngx_http_penstock_redis_t *redis)
 {
+    ngx_int_t                            rc;
     ngx_uint_t                           i;
     ngx_http_penstock_ratelimit_item_t  *items;
 
     items = d->items;
+    rc = NGX_OK;
 
     for (i = 0; i < d->n; i++) {
 
@@ -194,42 +265,46 @@ ngx_http_penstock_ratelimit_fallback(
             continue;
         }
 
-        items[i].fallback = 1;
-
-        switch (items[i].zone->fallback) {
-
-        case NGX_HTTP_PENSTOCK_RATELIMIT_LOCAL:
-            items[i].local = 1;
-            break;
-
-        case NGX_HTTP_PENSTOCK_RATELIMIT_DENY:
-
-            items[i].decided = 1;
-            items[i].unknown = 1;
-
-            if (items[i].dry_run) {
-                break;
-            }
-
-            items[i].refused = 1;
-            d->unavailable = 1;
-            break;
-
-        default: /* NGX_HTTP_PENSTOCK_RATELIMIT_ALLOW */
-
-            items[i].decided = 1;
-            items[i].unknown = 1;
+        if (ngx_http_penstock_ratelimit_without(d, &items[i]) != NGX_OK) {
+            rc = NGX_DECLINED;
         }
     }
 
-    ngx_log_error(NGX_LOG_INFO, d->request->connection->log, 0,
-                  "rate limits are decided without Redis");
+    return (rc == NGX_OK)
+           ? ngx_http_penstock_ratelimit_local(items, d->n) : rc;
+}
 
-    if (d->unavailable) {
-        return NGX_DECLINED;
+
+/* an item that Redis does not decide; NGX_DECLINED: it is refused for that */
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_without(ngx_http_penstock_ratelimit_decision_t *d,
+    ngx_http_penstock_ratelimit_item_t *item)
+{
+    item->fallback = 1;
+
+    ngx_log_error(NGX_LOG_INFO, d->request->connection->log, 0,
+                  "rate limit by zone \"%V\" is decided without Redis",
+                  &item->zone->name);
+
+    if (item->zone->fallback == NGX_HTTP_PENSTOCK_RATELIMIT_LOCAL) {
+        item->local = 1;
+        return NGX_OK;
     }
 
-    return ngx_http_penstock_ratelimit_local(items, d->n);
+    item->decided = 1;
+    item->unknown = 1;
+
+    if (item->zone->fallback == NGX_HTTP_PENSTOCK_RATELIMIT_ALLOW
+        || item->dry_run)
+    {
+        return NGX_OK;
+    }
+
+    item->refused = 1;
+    d->unavailable = 1;
+
+    return NGX_DECLINED;
 }
 
 
@@ -255,6 +330,11 @@ ngx_http_penstock_ratelimit_undo(ngx_http_penstock_ratelimit_decision_t *d)
         ns = items[i].cost * items[i].limit->interval;
 
         if (ns == 0) {
+            continue;
+        }
+
+        if (items[i].leased) {
+            ngx_http_penstock_ratelimit_unlease(&items[i]);
             continue;
         }
 

@@ -221,11 +221,16 @@ static ngx_int_t
 ngx_http_penstock_ratelimit_park(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t *st)
 {
+    ngx_http_penstock_redis_t               *redis;
+    ngx_http_penstock_ratelimit_decision_t  *d;
+
+    d = &st->decision;
+
+    redis = d->ask ? d->ask->redis : d->waiter->item->zone->redis;
     st->parked = 1;
 
-    return ngx_http_penstock_park(r,
-                    ngx_http_penstock_redis_timeout(st->decision.ask->redis)
-                    + NGX_HTTP_PENSTOCK_RATELIMIT_GRACE, 1);
+    return ngx_http_penstock_park(r, ngx_http_penstock_redis_timeout(redis)
+                                     + NGX_HTTP_PENSTOCK_RATELIMIT_GRACE, 1);
 }
 
 

@@ -27,91 +27,6 @@ static void ngx_http_penstock_ratelimit_ask_handler(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
 
 
-/*
- * A key holds "AT LEFT": at the time AT (us since the epoch) LEFT ns had to
- * pass until idle.  Per key: capacity, cost, what the host remembers, and
- * whether the limit is enforced.  Returns 1 or 0, then for each key what was
- * left before this request.
- *
- * What the host remembers is as old as the question was on its way.  Where
- * Redis has the key that much is taken off, the last argument: or each
- * request that travels longer than the one before would cost its key the
- * difference.
- *
- * A time in the future (the clock was set back) is taken as now, or the
- * limit would stay shut until the clock is there again.
- */
-
-static ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_script = {
-    "local time = redis.call('TIME')\n"
-    "local now = time[1] * 1000000 + time[2]\n"
-    "local reply = {1}\n"
-    "local write = {}\n"
-    "local way = tonumber(ARGV[#ARGV])\n"
-    "for i = 1, #KEYS do\n"
-    "    local a = 4 * i - 4\n"
-    "    local capacity = tonumber(ARGV[a + 1])\n"
-    "    local left = 0\n"
-    "    local carry = tonumber(ARGV[a + 3])\n"
-    "    local value = redis.call('GET', KEYS[i]) or ''\n"
-    "    local at, ns = string.match(value, '^(%d+) (%d+)$')\n"
-    "    if at then\n"
-    "        left = tonumber(ns)\n"
-    "                   - math.max(0, now - tonumber(at)) * 1000\n"
-    "        write[i] = tonumber(at) > now\n"
-    "        carry = carry - way\n"
-    "    end\n"
-    "    left = math.max(0, left, carry)\n"
-    "    if left > capacity then\n"
-    "        left = capacity\n"
-    "        write[i] = true\n"
-    "    end\n"
-    "    if ARGV[a + 4] == '1'\n"
-    "       and left + tonumber(ARGV[a + 2]) > capacity\n"
-    "    then\n"
-    "        reply[1] = 0\n"
-    "    end\n"
-    "    reply[i + 1] = left\n"
-    "end\n"
-    "for i = 1, #KEYS do\n"
-    "    local a = 4 * i - 4\n"
-    "    local left = reply[i + 1]\n"
-    "    local cost = tonumber(ARGV[a + 2])\n"
-    "    if reply[1] == 1 and cost > 0\n"
-    "       and left + cost <= tonumber(ARGV[a + 1])\n"
-    "    then\n"
-    "        left = left + cost\n"
-    "        write[i] = true\n"
-    "    end\n"
-    "    if write[i] and left > 0 then\n"
-    "        redis.call('SET', KEYS[i],\n"
-    "                   string.format('%.0f %.0f', now, left), 'PX',\n"
-    "                   string.format('%.0f', math.ceil(left / 1e6)))\n"
-    "    end\n"
-    "end\n"
-    "return reply\n",
-    { 0 }
-};
-
-
-static ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_back = {
-    "local value = redis.call('GET', KEYS[1]) or ''\n"
-    "local at, ns = string.match(value, '^(%d+) (%d+)$')\n"
-    "if not at then\n"
-    "    return 0\n"
-    "end\n"
-    "local left = tonumber(ns) - tonumber(ARGV[1])\n"
-    "if left <= 0 then\n"
-    "    return redis.call('DEL', KEYS[1])\n"
-    "end\n"
-    "redis.call('SET', KEYS[1],\n"
-    "           string.format('%s %.0f', at, left), 'PX',\n"
-    "           string.format('%.0f', math.ceil(left / 1e6)))\n"
-    "return 1\n",
-    { 0 }
-};
-
-
 ngx_http_penstock_ratelimit_ask_t *
 ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
     ngx_uint_t first)
@@ -146,7 +61,7 @@ ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
         k += (!items[i].decided && items[i].zone->redis == redis);
     }
 
-    argc = k * (1 + NGX_HTTP_PENSTOCK_RATELIMIT_NARGS) + 1;
+    argc = k * (1 + NGX_HTTP_PENSTOCK_RATELIMIT_NARGS) + 2;
 
     argv = ngx_palloc(r->pool, argc * sizeof(ngx_str_t));
     if (argv == NULL) {
@@ -208,7 +123,10 @@ ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
 
     way = (uint64_t) ngx_http_penstock_redis_timeout(redis) * 1000000;
 
-    if (ngx_http_penstock_ratelimit_number(r, way, arg) != NGX_OK) {
+    if (ngx_http_penstock_ratelimit_number(r, way, &arg[0]) != NGX_OK
+        || ngx_http_penstock_ratelimit_number(r, PS_LEASE_TTL / 1000, &arg[1])
+           != NGX_OK)
+    {
         return NULL;
     }
 
@@ -219,7 +137,7 @@ ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
     ask->waiting = 1;
 
     if (ngx_http_penstock_redis_eval(redis, &ask->call,
-                                     &ngx_http_penstock_ratelimit_script, k,
+                                     &ngx_http_penstock_ratelimit_exact, k,
                                      argc, argv)
         != NGX_OK)
     {

@@ -149,6 +149,7 @@ ngx_http_penstock_ratelimit_item(ngx_http_request_t *r,
     item->hash = ps_gcra_table_hash(item->table, key.data, key.len);
     item->cost = n;
     item->local = (zone->redis == NULL);
+    item->lease = (zone->lease != 0);
 
     if (ngx_http_penstock_ratelimit_rate(r, item) != NGX_OK) {
         return NGX_ERROR;
