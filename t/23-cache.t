@@ -206,15 +206,15 @@ location = /wait {
     root html;
 }
 --- user_files eval
-">>> wait\n" . ("x" x 100)
+">>> wait\n" . ("x" x 180)
 --- request eval
 ["GET /t", "GET /t", "GET /wait", "GET /t", "GET /lenient",
  "GET /status?format=prometheus"]
 --- more_headers eval
 our $soon = PenstockTokens::bearer(PenstockTokens::mint('a', 'ES256',
-    '--kid', 'ka', '--exp', '4'));
+    '--kid', 'ka', '--exp', '8'));
 [$soon, $soon, $soon, $soon, $soon, $soon]
---- timeout: 15
+--- timeout: 30
 --- error_code eval
 [200, 200, 200, 401, 200, 200]
 --- response_body_like eval

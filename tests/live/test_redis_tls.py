@@ -109,19 +109,29 @@ class Test(penstock.TestCase):
         redis.command('AUTH', 'sesame')
         return redis
 
-    def gate(self, redis, block=TLS, http='', server=None, **kw):
+    def gate(self, redis, block=TLS, http='', server=None, mine='client',
+             password='sesame', **kw):
         if server is None:
             server = '127.0.0.1:%d' % redis.tls_port
         gw = penstock.Gateway(CONF, start=False, HTTP=http, BLOCK=block,
                               REDIS=server, module=penstock.PROBE_MODULE,
                               **kw)
         self.addCleanup(gw.teardown)
-        gw.write('redis.pass', 'sesame\n')
+        gw.write('redis.pass', password + '\n')
         for name in os.listdir(self.certs):
             if name.endswith(('.crt', '.key')):
                 shutil.copy(self.cert(name), gw.path(name))
+        for kind in '.crt', '.key':
+            shutil.copy(self.cert(mine + kind), gw.path('mine' + kind))
         gw.start()
         return gw
+
+    def replace(self, gw, name, by):
+        """As one should: newer versions of nginx keep what they have read of
+        a file that is the same by inode and second."""
+
+        shutil.copy(self.cert(by), gw.path(name + '.new'))
+        os.replace(gw.path(name + '.new'), gw.path(name))
 
     def call(self, gw, *argv, body=None, **options):
         query = [('a', arg) for arg in argv] + list(options.items())
@@ -308,16 +318,47 @@ class Test(penstock.TestCase):
         self.assertEqual(self.call(gw, 'PING'), ('ok', 'PONG'))
 
         # a CA that vouches no more: the session kept counts for nothing
-        shutil.copy(self.cert('stranger.crt'), gw.path('ca.crt'))
+        self.replace(gw, 'ca.crt', 'stranger.crt')
         gw.reload()
         self.refused(gw, 'its certificate does not verify')
 
         # the right one again, and a password that was changed meanwhile
         redis.command('CONFIG', 'SET', 'requirepass', 'another')
         gw.write('redis.pass', 'another\n')
-        shutil.copy(self.cert('ca.crt'), gw.path('ca.crt'))
+        self.replace(gw, 'ca.crt', 'ca.crt')
         gw.reload()
         self.assertEqual(self.call(gw, 'PING'), ('ok', 'PONG'))
+
+    def test_reload_takes_a_new_client_certificate(self):
+        gw = self.gate(self.tls_redis('server', 'yes'),
+                       TLS + 'tls_certificate mine.crt; '
+                             'tls_certificate_key mine.key;',
+                       mine='forged', allow=[HANDSHAKE])
+        self.refused(gw, r'(it refused TLS|the TLS handshake failed)')
+
+        self.replace(gw, 'mine.crt', 'client.crt')
+        self.replace(gw, 'mine.key', 'client.key')
+        gw.reload()
+        self.assertEqual(self.call(gw, 'PING'), ('ok', 'PONG'))
+
+    def test_acl_user(self):
+        """Another password of a user, by file and reload; what the user may
+        not do is refused, and the connection stays."""
+
+        redis = self.tls_redis()
+        redis.command('ACL', 'SETUSER', 'gw', 'on', '>first', '~mine:*',
+                      '+get', '+set', '+ping')
+        gw = self.gate(redis, TLS + 'user gw;', password='first')
+        self.assertEqual(self.call(gw, 'SET', 'mine:k', 'v'), ('ok', 'OK'))
+        self.assertEqual(self.call(gw, 'SET', 'other', 'v')[0], 'refused')
+        self.assertEqual(self.call(gw, 'GET', 'mine:k'), ('ok', 'v'))
+
+        redis.command('ACL', 'SETUSER', 'gw', 'resetpass', '>second')
+        gw.write('redis.pass', 'second\n')
+        gw.reload()
+        self.assertEqual(self.call(gw, 'GET', 'mine:k'), ('ok', 'v'))
+        for password in 'first', 'second':
+            self.assertNotIn(password, gw.log())
 
 
 if __name__ == '__main__':
