@@ -1,0 +1,548 @@
+"""Fault by feature: what each feature does while the link to Redis, to the ERP
+or to the token issuer is spoiled in each of the ways of faults.Proxy, and
+that all is well again when the link is.
+
+What is promised is DESIGN.md's table "when something is down"; a link that is
+only slow, or gives its bytes one by one, keeps every promise of a good one.
+Each column is a gateway with one fault; they run side by side.  A table of all
+cells is printed, with what was wrong.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.parse
+
+import faults
+import penstock
+import test_bound
+from test_oauth import tool
+
+CONF = '''
+    redis main {
+        server 127.0.0.1:%%REDIS%%;
+        timeout connect=1s command=1s;
+    }
+
+    availability_zone   stock:1m redis=main;
+    availability_zone   alone:1m;
+    rate_limit_zone     $arg_c zone=local:1m rate=1r/h burst=2 redis=main;
+    rate_limit_zone     $arg_c zone=allow:1m rate=1r/h burst=2 redis=main
+                        fallback=allow;
+    rate_limit_zone     $arg_c zone=deny:1m rate=1r/h burst=2 redis=main
+                        fallback=deny;
+    rate_limit_zone     $arg_c zone=here:1m rate=1r/h burst=2;
+    auth_dpop_zone      proofs:1m redis=main fail=closed;
+    auth_jwt_key_cache  1s refetch=1s timeout=1s;
+
+    proxy_connect_timeout  1s;
+    proxy_read_timeout     1s;
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+        correlation_id on;
+
+        location = /_keys { internal; proxy_pass http://127.0.0.1:%%AS%%; }
+        location = /_cold { internal; proxy_pass http://127.0.0.1:%%AS%%; }
+        location = /_introspect {
+            internal;
+            proxy_pass http://127.0.0.1:%%AS%%;
+        }
+
+        location /stock {
+            availability_cache        stock;
+            availability_cache_tag    arg=sku;
+            availability_cache_valid  600s;
+            add_header X-Cache $availability_cache_status always;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /held {
+            availability_cache        alone;
+            availability_cache_tag    arg=sku;
+            availability_cache_valid  600s;
+            add_header X-Cache $availability_cache_status always;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /stale {
+            availability_cache        alone;
+            availability_cache_valid  1s;
+            availability_cache_stale  if_error=600s;
+            add_header X-Cache $availability_cache_status always;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /orders {
+            availability_invalidate zone=stock /sku;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /orders/held {
+            availability_invalidate zone=alone /sku;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /limit/local { rate_limit zone=local; empty_gif; }
+        location /limit/allow { rate_limit zone=allow; empty_gif; }
+        location /limit/deny  { rate_limit zone=deny;  empty_gif; }
+        location /limit/here  { rate_limit zone=here;  empty_gif; }
+
+        location /jwt {
+            auth_jwt api;
+            auth_jwt_key_request /_keys;
+            empty_gif;
+        }
+
+        location /cold {
+            auth_jwt api;
+            auth_jwt_key_request /_cold;
+            empty_gif;
+        }
+
+        location /revocable/closed {
+            auth_jwt api;
+            auth_jwt_key_file %%KEYS%%;
+            auth_jwt_revocation redis=main;
+            empty_gif;
+        }
+
+        location /revocable/open {
+            auth_jwt api;
+            auth_jwt_key_file %%KEYS%%;
+            auth_jwt_revocation redis=main fail=open;
+            empty_gif;
+        }
+
+        location /opaque {
+            auth_jwt api;
+            auth_introspect /_introspect redis=main cache=600s;
+            empty_gif;
+        }
+
+        location /bound {
+            auth_jwt api;
+            auth_jwt_key_file %%KEYS%%;
+            auth_dpop on uri=https://api.example;
+            empty_gif;
+        }
+    }
+'''
+
+
+class Parties:
+    """Redis, ERP, issuer and keys: the same for all columns."""
+
+    def __init__(self, test):
+        self.mutex = threading.Lock()
+        self.version = {}
+        self.orders = []
+        self.fetches = {}
+        self.dir = tempfile.mkdtemp(prefix='penstock-')
+        test.addCleanup(shutil.rmtree, self.dir, True)
+        for name in 'a', 'b', 'stranger':
+            tool('jwks', 'gen', 'ES256', self.path(name))
+        self.keys = self.path('keys.json')
+        self.publish('a')
+        self.client = test_bound.Key(self.dir, 'client')
+        self.redis = test.redis()
+        self.erp = test.origin(self.erp_answers)
+        self.issuer = test.origin(self.issuer_answers)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def publish(self, *names):
+        args = [arg for n in names for arg in ('--key', self.path(n),
+                                               '--kid', n)]
+        self.set = tool('jwks', 'set', *args)
+        with open(self.keys + '.new', 'w') as f:
+            f.write(self.set)
+        os.rename(self.keys + '.new', self.keys)
+
+    def token(self, key, **claims):
+        return tool('jws', '--alg', 'ES256', '--key', self.path(key),
+                    '--header', json.dumps({'alg': 'ES256', 'kid': key}),
+                    '--payload', json.dumps(dict(
+                        {'sub': 'x', 'exp': int(time.time()) + 3600},
+                        **claims)))
+
+    def erp_answers(self, h):
+        with self.mutex:
+            if h.command == 'POST':
+                sku = json.loads(h.body)['sku']
+                self.orders.append(sku)
+                self.version[sku] = self.version.get(sku, 0) + 1
+            else:
+                sku = urllib.parse.parse_qs(h.path.split('?')[1])['sku'][0]
+            version = self.version.get(sku, 0)
+        h.send(201 if h.command == 'POST' else 200,
+               {'sku': sku, 'version': version})
+
+    def issuer_answers(self, h):
+        if h.path == '/_introspect':
+            token = urllib.parse.parse_qs(h.body.decode())['token'][0]
+            h.send(200, {'active': token.startswith('good'), 'sub': 'x',
+                         'exp': int(time.time()) + 3600})
+        else:
+            h.send(200, self.set, {'Content-Type': 'application/json'})
+
+
+class Column:
+    """One gateway with one fault in one link.  Features are methods: what
+    each does before, during and after is one cell."""
+
+    def __init__(self, test, parties, link, fault):
+        self.test, self.parties, self.link = test, parties, link
+        self.fault = fault
+        self.name = '%s-%s' % (link, fault)
+        self.cells = {}
+        target = {'redis': parties.redis.port, 'erp': parties.erp.port,
+                  'issuer': parties.issuer.port}
+        self.proxy = faults.Proxy(target[link])
+        test.addCleanup(self.proxy.teardown)
+        target[link] = self.proxy.port
+        self.gw = penstock.Gateway(
+            CONF, start=False, REDIS=target['redis'], ERP=target['erp'],
+            AS=target['issuer'], KEYS=parties.keys)
+        test.addCleanup(self.gw.teardown)
+        self.gw.start()
+
+    def down(self, link):
+        return self.link == link and self.fault in faults.DOWN
+
+    def run(self, features):
+        steps = {name: getattr(self, name)() for name in features}
+
+        def step(name):
+            """To the next yield of the feature; only the first fault of a
+            cell is told."""
+
+            try:
+                next(steps[name], None)
+            except Exception as e:
+                self.cells.setdefault(name, '%s: %s' % (
+                    type(e).__name__, str(e)[:300]))
+
+        for name in features:
+            step(name)
+
+        # what is fresh for a second is no more
+        time.sleep(1.2)
+        self.proxy.fault = self.fault
+        for name in features:
+            step(name)
+
+        self.proxy.heal()
+        for name in features:
+            step(name)
+
+        return self.cells
+
+    # helpers
+
+    def get(self, path, token=None, scheme='Bearer', **headers):
+        if token:
+            headers['Authorization'] = '%s %s' % (scheme, token)
+        answer = self.gw.get(path, headers, timeout=15)
+        assert answer.seconds < 12, answer.seconds
+        return answer
+
+    def status(self, *args, **kw):
+        return self.get(*args, **kw).status
+
+    def same(self, value, *wanted):
+        assert value in wanted, '%r, not %r' % (value, wanted)
+
+    def refused(self, answer, *statuses, retry=True):
+        """A problem document, with the ID of the correlation."""
+
+        self.same(answer.status, *statuses)
+        self.same(answer.headers['Content-Type'], 'application/problem+json')
+        assert answer.headers['X-Correlation-ID'] in answer.text, answer
+        if retry:
+            assert answer.headers['Retry-After'], 'no Retry-After'
+
+    def again(self, condition):
+        penstock.wait_for(condition, what='it is well again', step=0.05)
+
+    def sku(self, kind):
+        return '%s-%s' % (kind, self.name)
+
+    def read(self, path, sku):
+        answer = self.get('%s?sku=%s' % (path, sku))
+        self.same(answer.status, 200)
+        return answer.json()['version'], answer.headers['X-Cache']
+
+    def order(self, path, sku):
+        return self.gw.request('POST', path, body={'sku': sku}, timeout=15)
+
+    # features that use Redis
+
+    def read_held(self):
+        sku = self.sku('h')
+        self.same(self.read('/stock', sku)[0], 0)
+        yield
+        for _ in range(3):
+            self.same(self.read('/stock', sku)[0], 0)
+        yield
+        self.again(lambda: self.read('/stock', sku)[1] == 'HIT')
+
+    def read_new(self):
+        yield
+        self.same(self.read('/stock', self.sku('n'))[0], 0)
+        yield
+        self.same(self.read('/stock', self.sku('n2'))[0], 0)
+
+    def write_seen(self):
+        """Without a key a write passes, once, and this host's next read
+        shows it."""
+
+        sku = self.sku('w')
+        self.read('/stock', sku)
+        yield
+        self.same(self.order('/orders', sku).status, 201)
+        self.same(self.parties.orders.count(sku), 1)
+        self.same(self.read('/stock', sku)[0], 1)
+        yield
+        self.same(self.read('/stock', sku)[0], 1)
+
+    def limit(self, zone):
+        return [self.status('/limit/%s?c=%s' % (zone, self.name))
+                for _ in range(3)]
+
+    def limit_local(self):
+        yield
+        self.same(self.limit('local'), [200, 200, 429])
+        yield
+        # what was admitted meanwhile counts in Redis, too
+        self.same(self.status('/limit/local?c=' + self.name), 429)
+
+    def limit_allow(self):
+        yield
+        self.same(self.limit('allow'), [200, 200, 200] if self.down('redis')
+                  else [200, 200, 429])
+        yield
+        key = iter(range(10000))
+        self.again(lambda: [self.status('/limit/allow?c=%s%d' % (self.name, n))
+                            for n in [next(key)] * 3] == [200, 200, 429])
+
+    def limit_deny(self):
+        yield
+        if self.down('redis'):
+            for _ in range(2):
+                self.refused(self.get('/limit/deny?c=' + self.name), 503)
+        else:
+            self.same(self.limit('deny'), [200, 200, 429])
+        yield
+        self.again(lambda: self.status('/limit/deny?c=x' + self.name) == 200)
+
+    def revocable(self, how, during):
+        token = self.parties.token('a', jti=self.sku(how))
+        revoked = self.parties.token('a', jti='revoked')
+        path = '/revocable/' + how
+        self.again(lambda: self.status(path, token) == 200)
+        self.same(self.status(path, revoked), 401)
+        yield
+        self.same(self.status(path, revoked), 401)
+        self.same(self.status(path, token),
+                  during if self.down('redis') else 200)
+        self.same(self.status(path, self.parties.token('stranger')), 401)
+        yield
+        self.again(lambda: self.status(path, token) == 200)
+        self.same(self.status(path, revoked), 401)
+
+    def revocation_closed(self):
+        return self.revocable('closed', 503)
+
+    def revocation_open(self):
+        return self.revocable('open', 200)
+
+    def proof_closed(self):
+        client = self.parties.client
+        token = self.parties.token('a', cnf={'jkt': client.jkt})
+
+        def ask(proof):
+            return self.status('/bound', token, 'DPoP', DPoP=proof)
+
+        def fresh():
+            return client.proof(token, 'https://api.example/bound')
+
+        self.again(lambda: ask(fresh()) == 200)
+        yield
+        self.same(ask(fresh()), 503 if self.down('redis') else 200)
+        yield
+        self.again(lambda: ask(fresh()) == 200)
+        proof = fresh()
+        self.same([ask(proof), ask(proof)], [200, 401])
+
+    # features that use the ERP
+
+    def hit(self):
+        sku = self.sku('hit')
+        self.read('/held', sku)
+        yield
+        self.same(self.read('/held', sku), (0, 'HIT'))
+        yield
+        self.same(self.read('/held', sku), (0, 'HIT'))
+
+    def stale(self):
+        sku = self.sku('stale')
+        self.read('/stale', sku)
+        yield
+        self.same(self.read('/stale', sku),
+                  (0, 'STALE' if self.down('erp') else 'EXPIRED'))
+        yield
+        time.sleep(1.1)
+        self.again(lambda: self.read('/stale', sku)[1] in ('EXPIRED', 'HIT'))
+
+    def nothing_held(self):
+        path = '/held?sku=' + self.sku('none')
+        yield
+        answer = self.get(path)
+        if self.down('erp'):
+            self.refused(answer, 502, 503, 504)
+        else:
+            self.same(answer.status, 200)
+        yield
+        self.again(lambda: self.status(path) == 200)
+
+    def write(self):
+        """Once, whatever comes back; and what it may have changed is not
+        shown any more."""
+
+        sku = self.sku('write')
+        self.read('/held', sku)
+        yield
+        answer = self.order('/orders/held', sku)
+        if self.down('erp'):
+            self.refused(answer, 502, 504, retry=False)
+            assert 'unknown' in answer.text, answer
+        else:
+            self.same(answer.status, 201)
+        yield
+        time.sleep(0.1)
+        taken = self.parties.orders.count(sku)
+        self.same(taken, *((0, 1) if self.down('erp') else (1,)))
+        self.same(self.read('/held', sku)[0], taken)
+
+    def limit_here(self):
+        yield
+        self.same(self.limit('here'), [200, 200, 429])
+        yield
+
+    # features that use the issuer
+
+    def keys_held(self):
+        token = self.parties.token('a', n=1)
+        self.same(self.status('/jwt', token), 200)
+        yield
+        for n in range(3):
+            other = self.parties.token('a', n=n)
+            self.same(self.status('/jwt', other), 200)
+            time.sleep(0.5)
+        self.same(self.status('/jwt', self.parties.token('stranger')), 401)
+        yield
+        self.same(self.status('/jwt', token), 200)
+
+    def keys_rotated(self):
+        """A key that the issuer has only since: not known, so 401; and the
+        issuer is asked about it once in a while."""
+
+        token = self.parties.token('b')
+        yield
+        before = self.proxy.accepted
+        asked = [self.status('/jwt', token) for _ in range(8)]
+        self.same(set(asked), {401})
+        assert self.proxy.accepted - before < 16, 'asked each time'
+        yield
+        self.same(self.status('/jwt', token), 401)
+
+    def keys_none(self):
+        token = self.parties.token('a')
+        yield
+        answer = self.get('/cold', token)
+        if self.down('issuer'):
+            self.refused(answer, 503)
+        else:
+            self.same(answer.status, 200)
+        yield
+        self.again(lambda: self.status('/cold', token) == 200)
+
+    def opaque_held(self):
+        token = 'good' + self.name
+        self.again(lambda: self.status('/opaque', token) == 200)
+        yield
+        self.same(self.status('/opaque', token), 200)
+        yield
+
+    def opaque_new(self):
+        token, bad = 'goodnew' + self.name, 'evil' + self.name
+        yield
+        answer = self.get('/opaque', token)
+        if self.down('issuer'):
+            self.refused(answer, 503)
+            self.same(self.status('/opaque', bad), 503)
+        else:
+            self.same(answer.status, 200)
+            self.same(self.status('/opaque', bad), 401)
+        yield
+        self.again(lambda: self.status('/opaque', token) == 200)
+        self.again(lambda: self.status('/opaque', bad) == 401)
+
+
+MATRIX = {
+    'redis': ['read_held', 'read_new', 'write_seen', 'limit_local',
+              'limit_allow', 'limit_deny', 'revocation_closed',
+              'revocation_open', 'proof_closed', 'opaque_held', 'opaque_new',
+              'hit', 'limit_here', 'keys_held'],
+    'erp': ['hit', 'stale', 'nothing_held', 'write', 'limit_here',
+            'limit_local', 'keys_held', 'revocation_closed'],
+    'issuer': ['keys_held', 'keys_rotated', 'keys_none', 'opaque_held',
+               'opaque_new', 'hit', 'nothing_held', 'limit_here',
+               'revocation_closed'],
+}
+
+
+class Test(penstock.TestCase):
+
+    def link(self, link):
+        """The text of a link's table, and what was wrong."""
+
+        parties = Parties(self)
+        parties.redis.command('XADD', 'penstock:revoked', '*', 'jti',
+                              'revoked')
+        columns = [Column(self, parties, link, fault)
+                   for fault in faults.HARMLESS + faults.DOWN]
+        cells = penstock.together([
+            lambda column=column: column.run(MATRIX[link])
+            for column in columns])
+
+        text = '%-18s' % link + ''.join(
+            '%10s' % column.fault for column in columns)
+        wrong = []
+        for name in MATRIX[link]:
+            text += '\n%-18s' % name
+            for column, cell in zip(columns, cells):
+                text += '%10s' % ('WRONG' if name in cell else 'kept')
+                if name in cell:
+                    wrong.append('%s, %s: %s' % (name, column.fault,
+                                                 cell[name]))
+        return text, wrong
+
+    def test_matrix(self):
+        parts = penstock.together([lambda name=name: self.link(name)
+                                   for name in MATRIX])
+        wrong = [line for part in parts for line in part[1]]
+        sys.stderr.write('\n' + '\n\n'.join(part[0] for part in parts)
+                         + '\n')
+        self.assertFalse(wrong, '\n' + '\n'.join(wrong))
+
+
+if __name__ == '__main__':
+    unittest.main()
