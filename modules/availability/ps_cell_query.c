@@ -76,8 +76,9 @@ ps_cell_query_is(const ps_form_arg_t *arg, const ps_json_text_t *name)
         return 1;
     }
 
-    if (arg->name_len <= name->len || arg->name_len > sizeof(buf)
-        || memchr(arg->text, '%', arg->name_len) == NULL)
+    if (arg->name_len < name->len || arg->name_len > sizeof(buf)
+        || (memchr(arg->text, '%', arg->name_len) == NULL
+            && memchr(arg->text, '+', arg->name_len) == NULL))
     {
         return 0;
     }
@@ -284,7 +285,7 @@ ps_cell_query_write(const ps_cell_axis_t *axis, unsigned n, const char *args,
 
         k = ps_cell_query_axis(axis, n, &arg);
 
-        if (k >= 0 && done & 1U << k) {
+        if (k >= 0 && (done & 1U << k || axis[k].n == 0)) {
             continue;
         }
 

@@ -9,9 +9,9 @@ ps_cell_split(ps_cell_split_t *split, const ps_json_text_t *answer, char *buf,
 {
     int              rc;
     char            *b;
-    unsigned         i;
+    unsigned         i, k;
     const char      *p;
-    ps_json_text_t   array, element, value, id[PS_CELL_AXES];
+    ps_json_text_t   array, element, value[PS_CELL_AXES], id[PS_CELL_AXES];
 
     if (ps_json_text_check(answer->data, answer->len) != 0
         || ps_json_text_find(answer, split->list, &array) != 0
@@ -40,9 +40,22 @@ ps_cell_split(ps_cell_split_t *split, const ps_json_text_t *answer, char *buf,
 
         for (i = 0; i < split->nid; i++) {
 
-            if (ps_json_text_find(&element, &split->id[i], &value) != 0
-                || ps_json_text_id(&value, b, &id[i]) != 0)
-            {
+            if (ps_json_text_find(&element, &split->id[i], &value[i]) != 0) {
+                return -1;
+            }
+
+            /* twice the same would need twice the room */
+
+            for (k = 0; k < i && value[k].data != value[i].data; k++) {
+                /* void */
+            }
+
+            if (k < i) {
+                id[i] = id[k];
+                continue;
+            }
+
+            if (ps_json_text_id(&value[i], b, &id[i]) != 0) {
                 return -1;
             }
 

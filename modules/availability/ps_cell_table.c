@@ -12,6 +12,10 @@
 
 #define PS_CELL_ALIGN         8
 
+/* what 32 bits of link reach, about 32 GB */
+
+#define PS_CELL_RING_MAX      ((uint64_t) UINT32_MAX * PS_CELL_ALIGN)
+
 /* bytes of table for a bucket */
 
 #define PS_CELL_BUCKET_BYTES  256
@@ -74,6 +78,10 @@ ps_cell_table_init(void *memory, size_t size)
     table->ring = (table->ring + PS_CELL_ALIGN - 1)
                   & ~(uint64_t) (PS_CELL_ALIGN - 1);
     table->size = (size - table->ring) & ~(uint64_t) (PS_CELL_ALIGN - 1);
+
+    if (table->size > PS_CELL_RING_MAX) {
+        table->size = PS_CELL_RING_MAX;
+    }
 
     table->evictions = 0;
 

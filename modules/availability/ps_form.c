@@ -81,7 +81,7 @@ ps_form_next(const char **p, const char *end, ps_form_arg_t *arg)
     arg->value = eq ? eq + 1 : amp;
     arg->value_len = (size_t) (amp - arg->value);
 
-    *p = amp + 1;
+    *p = (amp == end) ? end : amp + 1;
 
     return 1;
 }
