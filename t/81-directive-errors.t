@@ -21,6 +21,7 @@ mkdir "$dir/temp";
 write_file('hs.json', '{"kty":"oct","alg":"HS256","k":"'
            . 'c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldCE"}');
 write_file('pass', "top-secret\n");
+write_file('ok.json', 'true');
 
 # directive => [ where, text, message ]; where is the place to write it: main
 # (top level), http, server, location or if.  A text of several lines is
@@ -386,6 +387,24 @@ my %wrong = (
          . '"nowhere"'],
     ],
 
+    request_schema => [
+        ['location', 'request_schema none.json;', 'name the JSON schema'],
+        ['location', "request_schema $dir;", 'is not a regular file'],
+        ['location', 'request_schema off max_size=1k;', 'takes no other '
+         . 'parameter'],
+        ['location', "request_schema $dir/hs.json;", 'the keyword "kty" is '
+         . 'not supported'],
+        ['location', "request_schema $dir/ok.json max_size=16m;",
+         '"max_size=SIZE" below 16m'],
+        ['location', "request_schema $dir/ok.json max_depth=129;",
+         '"max_depth=N" of 1 to 128'],
+        ['location', "request_schema $dir/ok.json max_errors=0;",
+         '"max_errors=N" of 1 to 64'],
+        ['location', "request_schema $dir/ok.json max_size=1k max_size=1k;",
+         'invalid or repeated parameter "max_size=1k"'],
+        ['location', "request_schema $dir/ok.json; request_schema off;",
+         'duplicate'],
+    ],
     response_mask => [
         ['location', 'response_mask off /a;', '"response_mask off" takes no '
          . 'other parameter'],

@@ -27,6 +27,7 @@ typedef enum {
     NGX_HTTP_PENSTOCK_RATELIMIT,
     NGX_HTTP_PENSTOCK_AVAILABILITY,
     NGX_HTTP_PENSTOCK_ERP,
+    NGX_HTTP_PENSTOCK_SCHEMA,
     NGX_HTTP_PENSTOCK_PROBE,
     NGX_HTTP_PENSTOCK_FEATURES
 } ngx_http_penstock_feature_e;
@@ -357,7 +358,6 @@ uint64_t ngx_http_penstock_usec(void);
  * the end: what ngx_sprintf("%uL") does, for fields of each response.
  */
 u_char *ngx_http_penstock_digits(u_char *p, uint64_t n);
-
 
 
 /*

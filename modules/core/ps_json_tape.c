@@ -6,11 +6,6 @@
 #include <string.h>
 
 
-/* up to that many names are compared one by one */
-
-#define PS_JSON_TAPE_FEW  12
-
-
 static ps_json_rc_e ps_json_tape_values(ps_json_tape_t *tape, unsigned depth,
     unsigned flags);
 static ps_json_rc_e ps_json_tape_scalar(ps_json_tape_t *tape, const char **p);
@@ -22,11 +17,6 @@ static ps_json_rc_e ps_json_tape_number(ps_json_tape_t *tape,
     const char **p);
 static ps_json_node_t *ps_json_tape_push(ps_json_tape_t *tape,
     ps_json_type_e type, const char *p);
-static ps_json_rc_e ps_json_tape_unique(ps_json_tape_t *tape,
-    uint32_t object);
-static int ps_json_tape_same(const ps_json_tape_t *tape, uint32_t a,
-    uint32_t b);
-static int ps_json_tape_compare(const void *one, const void *two);
 static int ps_json_tape_hex(const char *p);
 
 
@@ -553,97 +543,6 @@ ps_json_tape_push(ps_json_tape_t *tape, ps_json_type_e type, const char *p)
 }
 
 
-static ps_json_rc_e
-ps_json_tape_unique(ps_json_tape_t *tape, uint32_t object)
-{
-    size_t           len;
-    uint32_t         i, j, n, end, size;
-    uint64_t        *h;
-    const char      *name;
-    ps_json_node_t  *nodes;
-
-    nodes = tape->nodes;
-    end = nodes[object].end;
-    n = nodes[object].count;
-
-    if (n <= PS_JSON_TAPE_FEW) {
-
-        for (i = object + 1; i < end; i = nodes[i + 1].end) {
-            for (j = nodes[i + 1].end; j < end; j = nodes[j + 1].end) {
-                if (ps_json_tape_same(tape, i, j)) {
-                    tape->error = nodes[j].pos;
-                    return PS_JSON_DUPLICATE;
-                }
-            }
-        }
-
-        return PS_JSON_OK;
-    }
-
-    /* pairs of a hash and an index, sorted */
-
-    if (tape->hashes_size < 2 * n) {
-        size = 2 * n;
-
-        h = realloc(tape->hashes, size * sizeof(uint64_t));
-        if (h == NULL) {
-            return PS_JSON_MEMORY;
-        }
-
-        tape->hashes = h;
-        tape->hashes_size = size;
-    }
-
-    h = tape->hashes;
-
-    for (i = object + 1; i < end; i = nodes[i + 1].end) {
-        name = ps_json_tape_string(tape, i, &len);
-        *h++ = ps_siphash(&tape->key, name, len);
-        *h++ = i;
-    }
-
-    qsort(tape->hashes, n, 2 * sizeof(uint64_t), ps_json_tape_compare);
-
-    for (i = 1, h = tape->hashes; i < n; i++, h += 2) {
-        if (h[0] == h[2] && ps_json_tape_same(tape, (uint32_t) h[1],
-                                              (uint32_t) h[3]))
-        {
-            tape->error = nodes[h[1] > h[3] ? h[1] : h[3]].pos;
-            return PS_JSON_DUPLICATE;
-        }
-    }
-
-    return PS_JSON_OK;
-}
-
-
-static int
-ps_json_tape_same(const ps_json_tape_t *tape, uint32_t a, uint32_t b)
-{
-    size_t       len, other;
-    const char  *one, *two;
-
-    if (tape->nodes[a].count != tape->nodes[b].count) {
-        return 0;
-    }
-
-    one = ps_json_tape_string(tape, a, &len);
-    two = ps_json_tape_string(tape, b, &other);
-
-    return memcmp(one, two, len) == 0;
-}
-
-
-static int
-ps_json_tape_compare(const void *one, const void *two)
-{
-    const uint64_t  *a = one;
-    const uint64_t  *b = two;
-
-    return (*a > *b) - (*a < *b);
-}
-
-
 void
 ps_json_tape_free(ps_json_tape_t *tape)
 {
@@ -669,76 +568,6 @@ ps_json_tape_trim(ps_json_tape_t *tape, uint32_t nodes)
         || tape->strings_size / sizeof(ps_json_node_t) > nodes)
     {
         ps_json_tape_free(tape);
-    }
-}
-
-
-const char *
-ps_json_tape_string(const ps_json_tape_t *tape, uint32_t i, size_t *len)
-{
-    const ps_json_node_t  *node;
-
-    node = &tape->nodes[i];
-    *len = node->count;
-
-    return (node->escaped ? tape->strings : tape->text) + node->pos + 1;
-}
-
-
-uint32_t
-ps_json_tape_get(const ps_json_tape_t *tape, uint32_t object,
-    const char *name, size_t len)
-{
-    size_t                 n;
-    uint32_t               i, end;
-    const char            *text;
-    const ps_json_node_t  *nodes;
-
-    nodes = tape->nodes;
-
-    if (nodes[object].type != PS_JSON_OBJECT) {
-        return 0;
-    }
-
-    end = nodes[object].end;
-
-    for (i = object + 1; i < end; i = nodes[i + 1].end) {
-        text = ps_json_tape_string(tape, i, &n);
-
-        if (n == len && memcmp(text, name, len) == 0) {
-            return i + 1;
-        }
-    }
-
-    return 0;
-}
-
-
-const char *
-ps_json_tape_error(ps_json_rc_e rc)
-{
-    switch (rc) {
-
-    case PS_JSON_OK:
-        return "it is fine";
-
-    case PS_JSON_INVALID:
-        return "it is not JSON in UTF-8";
-
-    case PS_JSON_TRUNCATED:
-        return "it ends too early";
-
-    case PS_JSON_DEEP:
-        return "it is nested too deeply";
-
-    case PS_JSON_DUPLICATE:
-        return "two members of an object have the same name";
-
-    case PS_JSON_LARGE:
-        return "it is too large";
-
-    default:
-        return "there is no memory";
     }
 }
 

@@ -91,6 +91,13 @@ typedef struct {
 ps_json_rc_e ps_json_tape_read(ps_json_tape_t *tape, const char *text,
     size_t len, unsigned depth, unsigned flags);
 
+/*
+ * For ps_json_tape_read(): PS_JSON_DUPLICATE, with the place of the second,
+ * where two members of the object have the same name.
+ */
+
+ps_json_rc_e ps_json_tape_unique(ps_json_tape_t *tape, uint32_t object);
+
 /* frees what the tape holds; it may be used again */
 
 void ps_json_tape_free(ps_json_tape_t *tape);
@@ -109,6 +116,15 @@ const char *ps_json_tape_string(const ps_json_tape_t *tape, uint32_t i,
 
 uint32_t ps_json_tape_get(const ps_json_tape_t *tape, uint32_t object,
     const char *name, size_t len);
+
+/*
+ * Writes the JSON pointer (RFC 6901) of the value i, or of the member whose
+ * name it is, with a zero behind it; with "uri" as a URI fragment (section
+ * 6).  One that would not fit into "size" bytes ends at the value around it.
+ */
+
+void ps_json_tape_pointer(const ps_json_tape_t *tape, uint32_t i, int uri,
+    char *dst, size_t size);
 
 /* a constant sentence, without the place */
 

@@ -95,7 +95,10 @@ check(ps_json_pointer_t *pointer, const char *text, size_t len, int remove)
         goto done;
 
     default:
-        if (document != NULL) {
+
+        /* jansson loses a zero byte behind a number */
+
+        if (document != NULL && memchr(text, '\0', len) == NULL) {
             abort();
         }
 

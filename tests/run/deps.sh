@@ -2,14 +2,14 @@
 # build.sh.
 
 packages_build="gcc libc6-dev make nginx nginx-dev libhiredis-dev
-    libjansson-dev libssl-dev"
+    libjansson-dev libpcre2-dev libssl-dev"
 packages_demo="$packages_build libjwt-dev redis-server python3 curl openssl"
 packages_analyze="$packages_build cppcheck vera++"
 packages_test="$packages_demo $packages_analyze libcmocka-dev perl procps
     prometheus
     libipc-run-perl liblist-moreutils-perl libscalar-list-utils-perl
     libtest-base-perl libtest-longstring-perl libtext-diff-perl liburi-perl
-    libwww-perl"
+    libwww-perl libtest-json-schema-acceptance-perl python3-jsonschema"
 packages_bench="$packages_demo haproxy wrk"
 packages_fuzz="$packages_build clang libclang-rt-dev"
 packages_tryton="python3 tryton-server tryton-modules-sale tryton-modules-stock"

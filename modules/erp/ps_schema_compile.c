@@ -1,0 +1,619 @@
+
+/*
+ * Reads a schema's file: the schemas in it, and what refers to what.
+ */
+
+#include "ps_schema_node.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+#define PS_SCHEMA_BLOCK      8192
+
+/* schemas that look at one value, one in another */
+
+#define PS_SCHEMA_MAX_CHAIN  32
+
+
+struct ps_schema_block_s {
+    ps_schema_block_t  *next;
+    size_t              used;
+    size_t              size;
+    uint64_t            data[];
+};
+
+
+static int ps_schema_refs(ps_schema_t *schema);
+static ps_schema_node_t *ps_schema_resolve(ps_schema_t *schema,
+    uint32_t value);
+static uint32_t ps_schema_pointer(ps_schema_t *schema, const char *p,
+    size_t len);
+static int ps_schema_part(const char **p, const char *end, char *dst,
+    size_t *len);
+static int ps_schema_loops(ps_schema_t *schema, ps_schema_node_t *node);
+static int ps_schema_hex(char c);
+
+
+ps_schema_t *
+ps_schema_compile(const char *text, size_t len, char *error, size_t size)
+{
+    ps_json_rc_e   rc;
+    ps_schema_t   *schema;
+
+    schema = calloc(1, sizeof(ps_schema_t));
+    if (schema == NULL) {
+        snprintf(error, size, "there is no memory");
+        return NULL;
+    }
+
+    schema->error = error;
+    schema->error_size = size;
+    schema->text = malloc(len ? len : 1);
+
+    if (schema->text == NULL) {
+        snprintf(error, size, "there is no memory");
+        goto failed;
+    }
+
+    memcpy(schema->text, text, len);
+
+    rc = ps_json_tape_read(&schema->tape, schema->text, len,
+                           PS_JSON_TAPE_MAX_DEPTH, PS_JSON_TAPE_UNIQUE);
+
+    if (rc != PS_JSON_OK) {
+        snprintf(error, size, "%s, at byte %u", ps_json_tape_error(rc),
+                 (unsigned) schema->tape.error);
+        goto failed;
+    }
+
+    schema->map = calloc(schema->tape.n, sizeof(ps_schema_node_t *));
+    if (schema->map == NULL) {
+        snprintf(error, size, "there is no memory");
+        goto failed;
+    }
+
+    schema->root = ps_schema_at(schema, 0);
+
+    if (schema->root == NULL || ps_schema_refs(schema) != 0) {
+        goto failed;
+    }
+
+    free(schema->map);
+    free(schema->refs);
+    free(schema->anchors);
+
+    schema->map = NULL;
+    schema->refs = NULL;
+    schema->anchors = NULL;
+    schema->error = NULL;
+
+    return schema;
+
+failed:
+
+    ps_schema_free(schema);
+
+    return NULL;
+}
+
+
+void
+ps_schema_free(ps_schema_t *schema)
+{
+    size_t              i;
+    ps_schema_block_t  *block;
+
+    for (i = 0; i < schema->nregexes; i++) {
+        ps_schema_regex_free(schema->regexes[i]);
+    }
+
+    while (schema->blocks) {
+        block = schema->blocks;
+        schema->blocks = block->next;
+        free(block);
+    }
+
+    ps_json_tape_free(&schema->tape);
+
+    free(schema->regexes);
+    free(schema->map);
+    free(schema->refs);
+    free(schema->anchors);
+    free(schema->text);
+    free(schema);
+}
+
+
+void *
+ps_schema_alloc(ps_schema_t *schema, size_t size)
+{
+    void               *p;
+    size_t              room;
+    ps_schema_block_t  *block;
+
+    size = (size + 7) & ~(size_t) 7;
+    block = schema->blocks;
+
+    if (block == NULL || block->size - block->used < size) {
+        room = size > PS_SCHEMA_BLOCK ? size : PS_SCHEMA_BLOCK;
+
+        block = malloc(sizeof(ps_schema_block_t) + room);
+        if (block == NULL) {
+            snprintf(schema->error, schema->error_size,
+                     "there is no memory");
+            return NULL;
+        }
+
+        block->used = 0;
+        block->size = room;
+        block->next = schema->blocks;
+        schema->blocks = block;
+    }
+
+    p = (char *) block->data + block->used;
+    block->used += size;
+
+    memset(p, 0, size);
+
+    return p;
+}
+
+
+int
+ps_schema_wrong(ps_schema_t *schema, uint32_t at, const char *format, ...)
+{
+    int      n;
+    char     pointer[PS_SCHEMA_POINTER_SIZE];
+    va_list  args;
+
+    ps_json_tape_pointer(&schema->tape, at, 0, pointer, sizeof(pointer));
+
+    n = snprintf(schema->error, schema->error_size, "at \"%s\": ", pointer);
+
+    if (n > 0 && (size_t) n < schema->error_size) {
+        va_start(args, format);
+        vsnprintf(schema->error + n, schema->error_size - (size_t) n, format,
+                  args);
+        va_end(args);
+    }
+
+    return -1;
+}
+
+
+ps_schema_node_t *
+ps_schema_at(ps_schema_t *schema, uint32_t at)
+{
+    uint32_t                key, end;
+    ps_schema_node_t       *node;
+    const ps_json_node_t   *nodes;
+
+    nodes = schema->tape.nodes;
+
+    if (schema->map[at]) {
+        return schema->map[at];
+    }
+
+    node = ps_schema_alloc(schema, sizeof(ps_schema_node_t));
+    if (node == NULL) {
+        return NULL;
+    }
+
+    schema->map[at] = node;
+
+    node->at = at;
+    node->max_length = UINT32_MAX;
+    node->max_items = UINT32_MAX;
+    node->max_members = UINT32_MAX;
+    node->min_contains = 1;
+    node->max_contains = UINT32_MAX;
+
+    switch (nodes[at].type) {
+
+    case PS_JSON_TRUE:
+        return node;
+
+    case PS_JSON_FALSE:
+        node->never = 1;
+        return node;
+
+    case PS_JSON_OBJECT:
+        break;
+
+    default:
+        ps_schema_wrong(schema, at, "a schema is an object, true or false");
+        return NULL;
+    }
+
+    end = nodes[at].end;
+
+    for (key = at + 1; key < end; key = nodes[key + 1].end) {
+        if (ps_schema_keyword(schema, node, key) != 0) {
+            return NULL;
+        }
+    }
+
+    return node;
+}
+
+
+int
+ps_schema_add_pending(ps_schema_t *schema, ps_schema_pending_t **list,
+    size_t *n, ps_schema_node_t *node, uint32_t value)
+{
+    ps_schema_pending_t  *more;
+
+    more = realloc(*list, (*n + 1) * sizeof(ps_schema_pending_t));
+    if (more == NULL) {
+        snprintf(schema->error, schema->error_size, "there is no memory");
+        return -1;
+    }
+
+    more[*n].schema = node;
+    more[*n].value = value;
+
+    *list = more;
+    (*n)++;
+
+    return 0;
+}
+
+
+static int
+ps_schema_refs(ps_schema_t *schema)
+{
+    size_t             i;
+    uint32_t           at;
+    ps_schema_node_t  *node;
+
+    for (i = 0; i < schema->nrefs; i++) {
+        node = ps_schema_resolve(schema, schema->refs[i].value);
+
+        if (node == NULL) {
+            return ps_schema_wrong(schema, schema->refs[i].value,
+                                   "the reference leads to no schema of this "
+                                   "file, which must hold all it refers to");
+        }
+
+        schema->refs[i].schema->ref = node;
+    }
+
+    for (at = 0; at < schema->tape.n; at++) {
+        if (schema->map[at] && ps_schema_loops(schema, schema->map[at]) != 0) {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* "#", "#/pointer", "#anchor", each also behind the file's own $id */
+
+static ps_schema_node_t *
+ps_schema_resolve(ps_schema_t *schema, uint32_t value)
+{
+    size_t       i, len, n;
+    uint32_t     at;
+    const char  *p, *text;
+
+    p = ps_json_tape_string(&schema->tape, value, &len);
+
+    if (schema->id) {
+        text = ps_json_tape_string(&schema->tape, schema->id, &n);
+
+        if (n && text[n - 1] == '#') {
+            n--;
+        }
+
+        if (n && len >= n && memcmp(p, text, n) == 0
+            && (len == n || p[n] == '#'))
+        {
+            p += n;
+            len -= n;
+
+            if (len == 0) {
+                return schema->root;
+            }
+        }
+    }
+
+    if (len == 0 || *p != '#') {
+        return NULL;
+    }
+
+    p++;
+    len--;
+
+    if (len == 0 || *p == '/') {
+        at = ps_schema_pointer(schema, p, len);
+
+        return (at == UINT32_MAX) ? NULL : schema->map[at];
+    }
+
+    for (i = 0; i < schema->nanchors; i++) {
+        text = ps_json_tape_string(&schema->tape, schema->anchors[i].value,
+                                   &n);
+
+        if (n == len && memcmp(text, p, n) == 0) {
+            return schema->anchors[i].schema;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* the place that it leads to, UINT32_MAX: nowhere */
+
+static uint32_t
+ps_schema_pointer(ps_schema_t *schema, const char *p, size_t len)
+{
+    char                   part[512];
+    size_t                 n, i, index;
+    uint32_t               at, child;
+    const char            *end;
+    const ps_json_node_t  *nodes;
+
+    nodes = schema->tape.nodes;
+    end = p + len;
+    at = 0;
+
+    while (p < end) {
+
+        n = sizeof(part);
+
+        if (ps_schema_part(&p, end, part, &n) != 0) {
+            return UINT32_MAX;
+        }
+
+        if (nodes[at].type == PS_JSON_OBJECT) {
+            at = ps_json_tape_get(&schema->tape, at, part, n);
+
+            if (at == 0) {
+                return UINT32_MAX;
+            }
+
+            continue;
+        }
+
+        if (nodes[at].type != PS_JSON_ARRAY || n == 0 || n > 9) {
+            return UINT32_MAX;
+        }
+
+        for (i = 0, index = 0; i < n; i++) {
+            if (part[i] < '0' || part[i] > '9') {
+                return UINT32_MAX;
+            }
+
+            index = index * 10 + (size_t) (part[i] - '0');
+        }
+
+        for (child = at + 1; child < nodes[at].end && index; index--) {
+            child = nodes[child].end;
+        }
+
+        if (child >= nodes[at].end) {
+            return UINT32_MAX;
+        }
+
+        at = child;
+    }
+
+    return at;
+}
+
+
+/* one part of a pointer in a URI's fragment: %XX, ~0 and ~1 are resolved */
+
+static int
+ps_schema_part(const char **p, const char *end, char *dst, size_t *len)
+{
+    int          c;
+    size_t       n;
+    const char  *s;
+
+    n = 0;
+
+    for (s = *p + 1; s < end && *s != '/'; s++) {
+        c = *s;
+
+        if (c == '%') {
+            if (end - s < 3 || ps_schema_hex(s[1]) < 0
+                || ps_schema_hex(s[2]) < 0)
+            {
+                return -1;
+            }
+
+            c = ps_schema_hex(s[1]) * 16 + ps_schema_hex(s[2]);
+            s += 2;
+        }
+
+        if (c == '~') {
+            if (++s == end || (*s != '0' && *s != '1')) {
+                return -1;
+            }
+
+            c = *s == '0' ? '~' : '/';
+        }
+
+        if (n == *len) {
+            return -1;
+        }
+
+        dst[n++] = (char) c;
+    }
+
+    *p = s;
+    *len = n;
+
+    return 0;
+}
+
+
+/*
+ * A schema that refers to itself for the same value would never end, and a
+ * long chain would take too much of the stack.
+ */
+
+static int
+ps_schema_loops(ps_schema_t *schema, ps_schema_node_t *node)
+{
+    size_t              i, j;
+    unsigned            depth;
+    ps_schema_list_t   *list;
+    ps_schema_node_t   *child;
+
+    ps_schema_list_t    lists[4] = { node->all, node->any, node->one,
+                                     { NULL, 0 } };
+    ps_schema_node_t   *single[] = { node->ref, node->not, node->condition,
+                                     node->then, node->otherwise };
+
+    if (node->visited) {
+        return 0;
+    }
+
+    if (node->visiting) {
+        return ps_schema_wrong(schema, node->at, "the schema refers to "
+                               "itself for the same value, which never ends");
+    }
+
+    node->visiting = 1;
+    depth = 0;
+
+    lists[3].schemas = single;
+    lists[3].n = sizeof(single) / sizeof(single[0]);
+
+    for (i = 0; i < 4; i++) {
+        list = &lists[i];
+
+        for (j = 0; j < list->n; j++) {
+            child = list->schemas[j];
+
+            if (child == NULL) {
+                continue;
+            }
+
+            if (ps_schema_loops(schema, child) != 0) {
+                return -1;
+            }
+
+            if (child->depth > depth) {
+                depth = child->depth;
+            }
+        }
+    }
+
+    for (i = 0; i < node->dependents.n; i++) {
+        child = node->dependents.members[i].schema;
+
+        if (ps_schema_loops(schema, child) != 0) {
+            return -1;
+        }
+
+        if (child->depth > depth) {
+            depth = child->depth;
+        }
+    }
+
+    if (depth >= PS_SCHEMA_MAX_CHAIN) {
+        return ps_schema_wrong(schema, node->at, "more than %d schemas for "
+                               "one value, one in another",
+                               PS_SCHEMA_MAX_CHAIN);
+    }
+
+    node->depth = (depth + 1) & 0xff;
+    node->visiting = 0;
+    node->visited = 1;
+
+    return 0;
+}
+
+
+static int
+ps_schema_hex(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+
+    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') {
+        return (c | 0x20) - 'a' + 10;
+    }
+
+    return -1;
+}
+
+
+int
+ps_schema_order(const ps_schema_name_t *a, const char *text, size_t len)
+{
+    if (a->len != len) {
+        return a->len < len ? -1 : 1;
+    }
+
+    return len ? memcmp(a->text, text, len) : 0;
+}
+
+
+long
+ps_schema_find_name(const ps_schema_names_t *names, const char *text,
+    size_t len)
+{
+    int       rc;
+    uint32_t  low, high, i;
+
+    low = 0;
+    high = names->n;
+
+    while (low < high) {
+        i = low + (high - low) / 2;
+        rc = ps_schema_order(&names->names[i], text, len);
+
+        if (rc == 0) {
+            return i;
+        }
+
+        if (rc < 0) {
+            low = i + 1;
+
+        } else {
+            high = i;
+        }
+    }
+
+    return -1;
+}
+
+
+ps_schema_member_t *
+ps_schema_find_member(const ps_schema_members_t *members, const char *text,
+    size_t len)
+{
+    int       rc;
+    uint32_t  low, high, i;
+
+    low = 0;
+    high = members->n;
+
+    while (low < high) {
+        i = low + (high - low) / 2;
+        rc = ps_schema_order(&members->members[i].name, text, len);
+
+        if (rc == 0) {
+            return &members->members[i];
+        }
+
+        if (rc < 0) {
+            low = i + 1;
+
+        } else {
+            high = i;
+        }
+    }
+
+    return NULL;
+}
