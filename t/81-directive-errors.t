@@ -351,6 +351,13 @@ my %wrong = (
         ['location', 'availability_cache_lock on timeout=1s timeout=2s;',
          'duplicate parameter "timeout=2s", keep one'],
     ],
+    availability_cache_budget => [
+        ['location', 'availability_cache_budget erp;', 'invalid parameter '
+         . '"erp", it must be "zone=NAME" with the name of a '
+         . '"rate_limit_zone", or "off"'],
+        ['location', 'availability_cache_budget zone=nowhere;',
+         'zone "nowhere" is not defined'],
+    ],
     availability_cache_bypass => [
         ['location', 'availability_cache_bypass $no_such_thing;', 'unknown '
          . '"no_such_thing" variable'],

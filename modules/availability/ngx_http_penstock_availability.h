@@ -145,6 +145,9 @@ typedef struct {
     ngx_array_t                           zones;       /* of pointers */
     ngx_http_complex_value_t              default_key;
     ngx_http_complex_value_t              cells_key;   /* the default's */
+    ngx_int_t                             over_budget;
+    unsigned                              budgets:1;   /* some location has
+                                                          one */
 } ngx_http_penstock_av_main_conf_t;
 
 
@@ -157,6 +160,7 @@ typedef struct {
     ngx_array_t                          *bypass;      /* predicates */
     ngx_http_penstock_cells_conf_t       *items;       /* NULL: answers are
                                                           kept as a whole */
+    ngx_shm_zone_t                       *budget;      /* of rate limits */
     time_t                                while_revalidate;
     time_t                                if_error;
     ngx_flag_t                            lock;
@@ -217,6 +221,7 @@ typedef enum {
     NGX_HTTP_PENSTOCK_AV_FOLLOW,
     NGX_HTTP_PENSTOCK_AV_LOOK,           /* asked Redis */
     NGX_HTTP_PENSTOCK_AV_FILL,           /* asked the upstream */
+    NGX_HTTP_PENSTOCK_AV_BUDGET,         /* whether it may pass */
     NGX_HTTP_PENSTOCK_AV_DONE
 } ngx_http_penstock_av_state_e;
 
@@ -275,6 +280,7 @@ typedef struct {
 
     ngx_http_penstock_redis_call_t        call;
     ngx_http_penstock_exchange_t          exchange;
+    struct ngx_http_penstock_ratelimit_spend_s  *spend;
 
     ngx_msec_t                            deadline;    /* of a follower */
     time_t                                retry_after;
@@ -327,6 +333,20 @@ ngx_http_penstock_av_ctx_t *ngx_http_penstock_av_make_ctx(
     ngx_http_request_t *r, ngx_http_penstock_av_loc_conf_t *alcf);
 ngx_int_t ngx_http_penstock_av_decline(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_status_e status);
+
+
+/*
+ * _budget.c.
+ *
+ * pass: whether the request may go on to proxy_pass: NGX_DECLINED, or what
+ * the handler is to return.  resume: of a request in that state.
+ */
+
+char *ngx_http_penstock_av_budget_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+ngx_int_t ngx_http_penstock_av_budget_init(ngx_conf_t *cf);
+ngx_int_t ngx_http_penstock_av_budget_pass(ngx_http_penstock_av_ctx_t *ctx);
+ngx_int_t ngx_http_penstock_av_budget_resume(ngx_http_penstock_av_ctx_t *ctx);
 
 
 /* _cells.c: a read that asks for cells */

@@ -35,6 +35,10 @@ ngx_http_penstock_cells_handler(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_penstock_availability_module);
 
+    if (ctx && ctx->state == NGX_HTTP_PENSTOCK_AV_BUDGET) {
+        return ngx_http_penstock_av_budget_resume(ctx);
+    }
+
     if (ctx) {
         return ctx->cells ? ngx_http_penstock_cells_resume(ctx->cells)
                           : NGX_DECLINED;

@@ -94,6 +94,7 @@ ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf)
     alcf->tags = NGX_CONF_UNSET_PTR;
     alcf->bypass = NGX_CONF_UNSET_PTR;
     alcf->items = NGX_CONF_UNSET_PTR;
+    alcf->budget = NGX_CONF_UNSET_PTR;
     alcf->while_revalidate = NGX_CONF_UNSET;
     alcf->if_error = NGX_CONF_UNSET;
     alcf->lock = NGX_CONF_UNSET;
@@ -117,6 +118,7 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->tags, prev->tags, NULL);
     ngx_conf_merge_ptr_value(conf->bypass, prev->bypass, NULL);
     ngx_conf_merge_ptr_value(conf->items, prev->items, NULL);
+    ngx_conf_merge_ptr_value(conf->budget, prev->budget, NULL);
     ngx_conf_merge_value(conf->while_revalidate, prev->while_revalidate, 0);
     ngx_conf_merge_value(conf->if_error, prev->if_error, 0);
     ngx_conf_merge_value(conf->lock, prev->lock, 1);

@@ -74,6 +74,13 @@ static ngx_command_t  ngx_http_penstock_av_commands[] = {
       0,
       NULL },
 
+    { ngx_string("availability_cache_budget"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_penstock_av_budget_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("availability_cache_bypass"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
       ngx_http_set_predicate_slot,
@@ -273,6 +280,9 @@ ngx_http_penstock_av_resume(ngx_http_penstock_av_ctx_t *ctx)
 
     switch (ctx->state) {
 
+    case NGX_HTTP_PENSTOCK_AV_BUDGET:
+        return ngx_http_penstock_av_budget_resume(ctx);
+
     case NGX_HTTP_PENSTOCK_AV_FOLLOW:
 
         if (ngx_http_penstock_timed_out(r)) {
@@ -458,7 +468,7 @@ ngx_http_penstock_av_decline(ngx_http_penstock_av_ctx_t *ctx,
     ctx->state = NGX_HTTP_PENSTOCK_AV_DONE;
     ctx->status = status;
 
-    return NGX_DECLINED;
+    return ngx_http_penstock_av_budget_pass(ctx);
 }
 
 
@@ -564,5 +574,5 @@ ngx_http_penstock_av_init(ngx_conf_t *cf)
 
     ngx_http_penstock_av_unsafe_init();
 
-    return NGX_OK;
+    return ngx_http_penstock_av_budget_init(cf);
 }
