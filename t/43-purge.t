@@ -169,3 +169,49 @@ GET /purge
 --- response_headers
 Allow: POST
 Content-Type: application/problem+json
+
+
+
+=== TEST 20: by SKUs and locations
+--- config
+location /l {
+    availability_cache a;
+    availability_cache_valid 60s;
+    availability_cache_tag arg=sku;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/tagged/;
+}
+location /tagged/ {
+    add_header Cache-Tag "warehouse";
+    return 200 "$request_id";
+}
+--- request eval
+["GET /l?sku=A", "GET /l?sku=B",
+ "POST /purge\n{\"skus\":[\"A\",\"C\"]}", "GET /l?sku=A", "GET /l?sku=B",
+ "POST /purge\n{\"skus\":[\"A\"],\"locations\":[\"L1\"],\"tags\":[\"B\",\"A\"]}", "GET /l?sku=A", "GET /l?sku=B"]
+--- answers: 1 2 - 3 2 - 4 5
+--- response_body_like eval
+[".", ".", '^\{"tags":2\}\n$', ".", ".", '^\{"tags":3\}\n$', ".", "."]
+
+
+
+=== TEST 21: modes
+--- request eval
+["GET /t?sku=A", "POST /purge\n{\"skus\":[\"A\"],\"mode\":\"hard\"}", "GET /t?sku=A", "GET /t?sku=A",
+ "POST /purge\n{\"skus\":[\"A\"],\"mode\":\"soft\"}", "GET /t?sku=A", "GET /t?sku=A",
+ "POST /purge\n{\"all\":true,\"mode\":\"hard\"}", "GET /t?sku=A", "GET /t?sku=A",
+ "POST /purge\n{\"all\":true,\"mode\":\"soft\"}", "GET /t?sku=A", "GET /t?sku=A"]
+--- answers: 1 - 2 2 - 3 3 - 4 4 - 5 5
+
+
+
+=== TEST 22: what is no purge by these
+--- request eval
+["GET /t?sku=A", map { "POST /purge\n$_" }
+ '{"skus":"A"}', '{"locations":{}}', '{"skus":[1]}', '{"skus":["A"],"locations":[""]}', '{"mode":"hard"}',
+ '{"skus":["A"],"mode":"medium"}', '{"skus":["A"],"mode":1}', '{"skus":["A"],"mode":null}', '{"all":true,"mode":"Hard"}',
+ '{"locations":["' . ("x" x 120) . '"]}', '{"skus":[' . CORE::join(",", map { "\"$_\"" } 1 .. 200)
+ . '],"locations":[' . CORE::join(",", map { "\"$_\"" } 1 .. 57) . ']}']
+--- answers eval
+"1" . " -" x 11
+--- error_code eval
+[200, (400) x 11]

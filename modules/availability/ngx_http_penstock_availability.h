@@ -34,6 +34,7 @@
 #define NGX_HTTP_PENSTOCK_MAX_TTL    604800000ULL
 
 #define NGX_HTTP_PENSTOCK_BUCKETS    32768
+#define NGX_HTTP_PENSTOCK_PURGES     4096
 
 /* answers of one URL that vary; what a key in L1 has but zeros, bytes */
 
@@ -62,6 +63,14 @@ typedef struct {
     ngx_atomic_t                          all;       /* seq of a full purge */
     ngx_atomic_t                          bucket[NGX_HTTP_PENSTOCK_BUCKETS];
 
+    /* purges that leave stale what they cover, or leave nothing of it */
+
+    ngx_atomic_t                          all_soft;
+    ngx_atomic_t                          all_hard;
+    ngx_atomic_t                          soft[NGX_HTTP_PENSTOCK_PURGES];
+    ngx_atomic_t                          hard[NGX_HTTP_PENSTOCK_PURGES];
+    ngx_atomic_t                          lost_hard; /* what was lost was one */
+
     /* the same numbers, for what Redis said has changed: of tags, and of
        records by the first 32 bits of their key */
 
@@ -72,6 +81,16 @@ typedef struct {
 
 typedef struct ngx_http_penstock_cells_s  ngx_http_penstock_cells_t;
 typedef struct ngx_http_penstock_cells_conf_s  ngx_http_penstock_cells_conf_t;
+
+
+/* what an invalidation leaves of what it covers */
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_AV_VOID = 0,       /* shown if the upstream fails, where
+                                            "if_error" says so */
+    NGX_HTTP_PENSTOCK_AV_SOFT,           /* stale, as if it had run out */
+    NGX_HTTP_PENSTOCK_AV_HARD            /* never shown again */
+} ngx_http_penstock_av_mode_e;
 
 
 typedef enum {
@@ -198,6 +217,7 @@ typedef struct {
     uint64_t                              confirmed;   /* by the look of this
                                                           fill id */
     uint32_t                              record_hash; /* of its Redis key */
+    uint32_t                              soft;        /* Redis says so */
     uint64_t                              fresh_until; /* ms */
     uint64_t                              stale_until; /* while revalidate */
     uint64_t                              pass_until;  /* ms */
@@ -292,6 +312,9 @@ typedef struct {
                                                           Redis knows */
     unsigned                              replaced:1;  /* its record in Redis
                                                           has changed */
+    unsigned                              soft:1;      /* purged so: stale */
+    unsigned                              dropped:1;   /* purged hard, as
+                                                          Redis says */
     unsigned                              held:1;      /* the main request,
                                                           for a background
                                                           look */
@@ -411,7 +434,7 @@ ps_tags_t *ngx_http_penstock_av_tags(ngx_http_penstock_av_ctx_t *ctx);
 /* local invalidation of the tags of these hashes; of everything: n == 0 */
 
 void ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
-    const uint64_t *hashes, ngx_uint_t n);
+    ngx_http_penstock_av_mode_e mode, const uint64_t *hashes, ngx_uint_t n);
 
 /* a number in the table only grows */
 
@@ -421,6 +444,16 @@ void ngx_http_penstock_av_raise(ngx_atomic_t *slot, ngx_atomic_uint_t seq);
 
 ngx_uint_t ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
     ps_record_t *record, uint64_t seq);
+
+/* the same of a soft or hard purge */
+
+ngx_uint_t ngx_http_penstock_av_purged(ngx_http_penstock_tag_table_t *table,
+    ngx_http_penstock_av_mode_e mode, ps_record_t *record, uint64_t seq);
+
+/* whether anything came after seq that concerns one of the tags */
+
+ngx_uint_t ngx_http_penstock_av_touched(ngx_http_penstock_tag_table_t *table,
+    ps_tags_t *tags, uint64_t seq);
 
 /* whether Redis said after seq that a tag of the record has changed */
 
@@ -432,12 +465,6 @@ ngx_uint_t ngx_http_penstock_av_pushed(ngx_http_penstock_tag_table_t *table,
 
 ngx_int_t ngx_http_penstock_av_push_add(ngx_conf_t *cf,
     ngx_http_penstock_av_zone_t *zone);
-
-
-/* _l2.c's keys: the zone's epoch, which voids all before it */
-
-ngx_int_t ngx_http_penstock_av_l2_epoch_key(ngx_http_penstock_av_zone_t *zone,
-    ngx_pool_t *pool, ngx_str_t *key);
 
 
 /* _store.c: L1 */
@@ -452,6 +479,10 @@ ngx_http_penstock_av_verdict_e ngx_http_penstock_av_lookup(
 /* L1's record stands: Redis has seen no later invalidation */
 
 void ngx_http_penstock_av_confirm(ngx_http_penstock_av_ctx_t *ctx);
+
+/* ... a hard purge: it goes */
+
+void ngx_http_penstock_av_drop(ngx_http_penstock_av_ctx_t *ctx);
 
 /* the leader ends: with a record, or telling followers why not */
 
@@ -497,12 +528,28 @@ void ngx_http_penstock_av_l2_store(ngx_http_penstock_av_ctx_t *ctx,
 
 ngx_int_t ngx_http_penstock_av_l2_rekey(ngx_http_penstock_av_ctx_t *ctx);
 
-/* whether invalidations are lost to Redis, so that it is not to be asked */
+ngx_int_t ngx_http_penstock_av_l2_tag_key(ngx_http_penstock_av_zone_t *zone,
+    ngx_pool_t *pool, ps_tag_t *tag, ngx_str_t *key);
+ngx_int_t ngx_http_penstock_av_l2_epoch_key(ngx_http_penstock_av_zone_t *zone,
+    ngx_pool_t *pool, ngx_str_t *key);
 
-ngx_uint_t ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone);
+/* a time of Redis's clock from a reply; 0: it is none */
+
+uint64_t ngx_http_penstock_av_l2_number(redisReply *reply);
+
+
+/* _bump.c: invalidations in Redis */
 
 void ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
     ngx_log_t *log);
+
+/*
+ * Makes up for invalidations that Redis did not get, as soon as it can: the
+ * worker that sees it first leaves its pid and purges the zone.  Returns
+ * whether Redis's records are still not to be used.
+ */
+
+ngx_uint_t ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone);
 
 /*
  * Invalidates here, and in Redis where the zone has one; all tags where tags
@@ -511,8 +558,8 @@ void ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
  */
 
 void ngx_http_penstock_av_invalidate(ngx_http_penstock_av_zone_t *zone,
-    ps_tags_t *tags, ngx_http_penstock_av_waiter_t *waiter,
-    ngx_pool_t *pool);
+    ngx_http_penstock_av_mode_e mode, ps_tags_t *tags,
+    ngx_http_penstock_av_waiter_t *waiter, ngx_pool_t *pool);
 
 
 /*

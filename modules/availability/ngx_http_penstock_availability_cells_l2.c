@@ -13,6 +13,7 @@
  */
 
 #include "ngx_http_penstock_availability_cells.h"
+#include "ngx_http_penstock_availability_lua.h"
 
 #include <ngx_sha1.h>
 
@@ -28,37 +29,22 @@
 
 /*
  * KEYS: zone, epoch, tags; ARGV: ms to keep a tag.  Gives the clock, the
- * epoch, and the tags' times, as the look for an answer does.
+ * epoch, and the tags' times, as the look for an answer does.  A soft purge
+ * voids a cell, too.
  */
 
 static ngx_http_penstock_redis_script_t  ngx_http_penstock_cells_times = {
-    "local function time(v)\n"
-    "return type(v)=='string' and #v==16 and not v:find('%D')\n"
-    "and tonumber(v)\n"
-    "end\n"
-    "local t=redis.call('TIME')\n"
-    "local now=t[1]*1000000+t[2]\n"
-    "local clock=time(redis.call('HGET',KEYS[1],'clock')) or 0\n"
-    "if now<=clock then now=clock+1 end\n"
+    NGX_HTTP_PENSTOCK_AV_LUA
     "local r={0}\n"
-    "local newest=0\n"
     "for i=2,#KEYS do\n"
-    "local v=redis.pcall('GET',KEYS[i])\n"
-    "local at=0\n"
-    "if v or i==2 then\n"
-    "at=time(v)\n"
-    "if not at or at>now then\n"
-    "at=now\n"
-    "local s=string.format('%.0f',at)\n"
-    "if i==2 then redis.call('SET',KEYS[i],s)\n"
-    "else redis.call('SET',KEYS[i],s,'PX',ARGV[1]) end\n"
+    "local a,h,s=times(KEYS[i],i==2 and '0' or ARGV[1])\n"
+    "if i==2 and a==0 then\n"
+    "a=now now=now+1\n"
+    "set(KEYS[i],text(a),'0')\n"
     "end\n"
-    "if at>newest then newest=at end\n"
+    "r[i]=text(math.max(a,s))\n"
     "end\n"
-    "r[i]=string.format('%.0f',at)\n"
-    "end\n"
-    "if now<=newest then now=newest+1 end\n"
-    "r[1]=string.format('%.0f',now)\n"
+    "r[1]=text(now)\n"
     "redis.call('HSET',KEYS[1],'clock',r[1])\n"
     "return r\n",
     ""

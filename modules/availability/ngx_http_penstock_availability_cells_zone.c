@@ -71,7 +71,7 @@ static ngx_uint_t ngx_http_penstock_cells_joins(ngx_http_penstock_cells_t *c,
 static ngx_uint_t ngx_http_penstock_cells_void(
     ngx_http_penstock_tag_table_t *table, ps_cell_t *held);
 static ngx_uint_t ngx_http_penstock_cells_later(ngx_atomic_t *bucket,
-    ngx_atomic_uint_t all, ps_cell_t *held);
+    ngx_uint_t size, ngx_atomic_uint_t all, ps_cell_t *held);
 static ngx_uint_t ngx_http_penstock_cells_trusted(
     ngx_http_penstock_cells_t *c, ps_cell_t *held, uint64_t now);
 static void ngx_http_penstock_cells_pushed(void *data, const ngx_str_t *keys,
@@ -413,8 +413,11 @@ static size_t
 ngx_http_penstock_cells_take(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cell_t *cell, ps_cell_t *held, uint64_t now)
 {
-    uint64_t    fresh_until;
-    ngx_uint_t  valid, trusted, have, refresh;
+    uint64_t                        fresh_until;
+    ngx_uint_t                      valid, trusted, have, refresh;
+    ngx_http_penstock_tag_table_t  *table;
+
+    table = ngx_http_penstock_av_tag_table(c->zone);
 
     cell->marked = (held->flags & PS_CELL_DIRTY) != 0;
 
@@ -425,7 +428,10 @@ ngx_http_penstock_cells_take(ngx_http_penstock_cells_t *c,
         cell->seq = c->seq - (uint32_t) ((uint32_t) c->seq - held->checked);
     }
 
-    if (held->flags & PS_CELL_MARK) {
+    if ((held->flags & PS_CELL_MARK)
+        || ngx_http_penstock_cells_later(table->hard, NGX_HTTP_PENSTOCK_PURGES,
+                                         table->all_hard, held))
+    {
         return 0;
     }
 
@@ -439,8 +445,7 @@ ngx_http_penstock_cells_take(ngx_http_penstock_cells_t *c,
         cell->marked = 1;
     }
 
-    valid = !ngx_http_penstock_cells_void(
-                          ngx_http_penstock_av_tag_table(c->zone), held);
+    valid = !ngx_http_penstock_cells_void(table, held);
     trusted = ngx_http_penstock_cells_trusted(c, held, now);
     fresh_until = held->created + held->fresh;
 
@@ -663,22 +668,29 @@ static ngx_uint_t
 ngx_http_penstock_cells_void(ngx_http_penstock_tag_table_t *table,
     ps_cell_t *held)
 {
-    return ngx_http_penstock_cells_later(table->bucket, table->all, held);
+    /* a soft purge leaves no more of a cell */
+
+    return ngx_http_penstock_cells_later(table->bucket,
+                                         NGX_HTTP_PENSTOCK_BUCKETS,
+                                         table->all, held)
+           || ngx_http_penstock_cells_later(table->soft,
+                                            NGX_HTTP_PENSTOCK_PURGES,
+                                            table->all_soft, held);
 }
 
 
 /* whether a tag of the cell has a later number */
 
 static ngx_uint_t
-ngx_http_penstock_cells_later(ngx_atomic_t *bucket, ngx_atomic_uint_t all,
-    ps_cell_t *held)
+ngx_http_penstock_cells_later(ngx_atomic_t *bucket, ngx_uint_t size,
+    ngx_atomic_uint_t all, ps_cell_t *held)
 {
     uint32_t    *tag;
     ngx_uint_t   i;
 
     if (all > held->seq
-        || bucket[held->tag[0] % NGX_HTTP_PENSTOCK_BUCKETS] > held->seq
-        || bucket[held->tag[1] % NGX_HTTP_PENSTOCK_BUCKETS] > held->seq)
+        || bucket[held->tag[0] % size] > held->seq
+        || bucket[held->tag[1] % size] > held->seq)
     {
         return 1;
     }
@@ -686,7 +698,7 @@ ngx_http_penstock_cells_later(ngx_atomic_t *bucket, ngx_atomic_uint_t all,
     tag = ps_cell_tags(held);
 
     for (i = 0; i < held->ntags; i++) {
-        if (bucket[tag[i] % NGX_HTTP_PENSTOCK_BUCKETS] > held->seq) {
+        if (bucket[tag[i] % size] > held->seq) {
             return 1;
         }
     }
@@ -721,8 +733,9 @@ ngx_http_penstock_cells_trusted(ngx_http_penstock_cells_t *c,
 
     table = ngx_http_penstock_av_tag_table(c->zone);
 
-    return !ngx_http_penstock_cells_later(table->pushed, table->pushed_all,
-                                          held);
+    return !ngx_http_penstock_cells_later(table->pushed,
+                                          NGX_HTTP_PENSTOCK_BUCKETS,
+                                          table->pushed_all, held);
 }
 
 
@@ -1084,6 +1097,7 @@ ngx_http_penstock_cells_stands(ngx_http_penstock_cells_t *c,
 
     return !ngx_http_penstock_cells_void(table, &head)
            && !ngx_http_penstock_cells_later(table->pushed,
+                                             NGX_HTTP_PENSTOCK_BUCKETS,
                                              table->pushed_all, &head);
 }
 

@@ -82,7 +82,8 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
 
     if (ctx->have && ctx->valid && ctx->looked
         && now < ctx->record.created + ctx->record.fresh
-                 + ctx->record.while_revalidate)
+                 + ctx->record.while_revalidate
+        && (!ctx->soft || ctx->record.while_revalidate))
     {
         ctx->background = 1;
         ngx_http_penstock_av_close(ctx->request);
@@ -250,11 +251,15 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
         }
     }
 
+    if (ctx->dropped) {
+        ngx_http_penstock_av_drop(ctx);
+    }
+
     if (ctx->looked && ctx->have && ctx->valid) {
 
         ngx_http_penstock_av_confirm(ctx);
 
-        if (now < ctx->record.created + ctx->record.fresh) {
+        if (now < ctx->record.created + ctx->record.fresh && !ctx->soft) {
             ngx_http_penstock_av_release(ctx);
             ctx->final = 1;
         }
@@ -281,6 +286,7 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
         ctx->record = record;
         ctx->have = 1;
         ctx->valid = 1;
+        ctx->soft = 0;
         ctx->from_l2 = 1;
         ctx->final = 1;
 

@@ -417,8 +417,9 @@ ngx_http_penstock_av_use(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_status_e status)
 {
     if (status == NGX_HTTP_PENSTOCK_AV_HIT
-        && ngx_http_penstock_av_now()
-           >= ctx->record.created + ctx->record.fresh)
+        && (ctx->soft
+            || ngx_http_penstock_av_now()
+               >= ctx->record.created + ctx->record.fresh))
     {
         status = NGX_HTTP_PENSTOCK_AV_UPDATING;
     }
@@ -446,7 +447,7 @@ ngx_http_penstock_av_give_up(ngx_http_penstock_av_ctx_t *ctx)
        for, however fresh it was */
 
     if (ctx->have
-        && ((ctx->valid && (!ctx->pushed || ctx->looked))
+        && ((ctx->valid && !ctx->soft && (!ctx->pushed || ctx->looked))
             || ctx->record.if_error)
         && ngx_http_penstock_av_now()
            < ctx->record.created + ctx->record.fresh + ctx->record.if_error)

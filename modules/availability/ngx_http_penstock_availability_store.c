@@ -119,7 +119,7 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
 
         if (ctx->have && entry.confirmed == ctx->fill && !ctx->late
             && now < entry.fresh_until
-            && ngx_http_penstock_av_check(ctx, &entry))
+            && ngx_http_penstock_av_check(ctx, &entry) && !ctx->soft)
         {
             return NGX_HTTP_PENSTOCK_AV_USE;
         }
@@ -141,7 +141,7 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
 
         trusted = ngx_http_penstock_av_trusted(ctx, &entry, now, &soon);
 
-        if (now < entry.fresh_until && trusted) {
+        if (now < entry.fresh_until && trusted && !ctx->soft) {
 
             if (!soon || entry.filler) {
                 return NGX_HTTP_PENSTOCK_AV_USE;
@@ -155,7 +155,10 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
                    ? NGX_HTTP_PENSTOCK_AV_LEAD : verdict;
         }
 
-        stale = trusted && now < entry.stale_until;
+        /* a purge ends its freshness, and begins no new time */
+
+        stale = trusted && now < entry.stale_until
+                && (!ctx->soft || ctx->record.while_revalidate);
     }
 
     return ngx_http_penstock_av_elect(ctx, &entry, stale);
@@ -212,6 +215,8 @@ ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
     ctx->valid = 0;
     ctx->pushed = 0;
     ctx->replaced = 0;
+    ctx->soft = 0;
+    ctx->dropped = 0;
 
     dict = ngx_http_penstock_dict(ctx->zone->dict);
 
@@ -326,6 +331,8 @@ ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
     table = ngx_http_penstock_av_tag_table(ctx->zone);
     gen = table->gen;
 
+    ctx->soft = entry->soft;
+
     if (entry->checked_gen == gen) {
         ctx->valid = 1;
         return 1;
@@ -334,10 +341,20 @@ ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
     ngx_memory_barrier();
 
     if (ngx_http_penstock_av_void(table, &ctx->record, entry->seq)) {
+
+        ctx->have = !ngx_http_penstock_av_purged(table,
+                                                 NGX_HTTP_PENSTOCK_AV_HARD,
+                                                 &ctx->record, entry->seq);
         return 0;
     }
 
     ctx->valid = 1;
+
+    if (ngx_http_penstock_av_purged(table, NGX_HTTP_PENSTOCK_AV_SOFT,
+                                    &ctx->record, entry->seq))
+    {
+        ctx->soft = 1;
+    }
 
     if (ctx->zone->redis) {
 
@@ -352,7 +369,9 @@ ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
 
     /* a walk over few tags is cheaper than the lock */
 
-    if (ctx->pushed || ctx->record.ntags <= NGX_HTTP_PENSTOCK_AV_WALK) {
+    if (ctx->pushed || ctx->soft
+        || ctx->record.ntags <= NGX_HTTP_PENSTOCK_AV_WALK)
+    {
         return 1;
     }
 
@@ -458,7 +477,6 @@ static ngx_uint_t
 ngx_http_penstock_av_filler_stands(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_entry_t *e)
 {
-    ngx_uint_t                      i, n;
     ngx_http_penstock_tag_table_t  *table;
 
     if (e->filler == 0) {
@@ -491,25 +509,10 @@ ngx_http_penstock_av_filler_stands(ngx_http_penstock_av_ctx_t *ctx,
         return 1;
     }
 
-    if (ctx->tags->n == 0 || ctx->tags->overflow
-        || table->all > e->filler_seq || table->pushed_all > e->filler_seq
-        || table->pushed[e->record_hash % NGX_HTTP_PENSTOCK_BUCKETS]
-           > e->filler_seq)
-    {
-        return 0;
-    }
-
-    for (i = 0; i < ctx->tags->n; i++) {
-        n = ctx->tags->tag[i].hash % NGX_HTTP_PENSTOCK_BUCKETS;
-
-        if (table->bucket[n] > e->filler_seq
-            || table->pushed[n] > e->filler_seq)
-        {
-            return 0;
-        }
-    }
-
-    return 1;
+    return ctx->tags->n && !ctx->tags->overflow
+           && table->pushed[e->record_hash % NGX_HTTP_PENSTOCK_BUCKETS]
+              <= e->filler_seq
+           && !ngx_http_penstock_av_touched(table, ctx->tags, e->filler_seq);
 }
 
 
@@ -565,6 +568,32 @@ ngx_http_penstock_av_confirm(ngx_http_penstock_av_ctx_t *ctx)
             e->checked_epoch = ctx->epoch;
             e->record_hash = ctx->record_hash;
             e->confirmed = ctx->fill;
+            e->soft = ctx->soft;
+        }
+    }
+
+    ngx_http_penstock_dict_unlock(dict);
+}
+
+
+void
+ngx_http_penstock_av_drop(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_http_penstock_dict_t       *dict;
+    ngx_http_penstock_av_entry_t   *e;
+    ngx_http_penstock_dict_node_t  *node;
+
+    dict = ngx_http_penstock_dict(ctx->zone->dict);
+
+    ngx_http_penstock_dict_lock(dict);
+
+    node = ngx_http_penstock_dict_find(dict, ctx->key);
+
+    if (node) {
+        e = (ngx_http_penstock_av_entry_t *) node->data;
+
+        if (e->made_by == ctx->raw_by && !e->list) {
+            e->record_size = 0;
         }
     }
 
@@ -595,7 +624,9 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
 
     /* if so, kept for those who wait for this fill, void for all others */
 
-    void_ = ngx_http_penstock_av_void(table, &record, ctx->seq);
+    void_ = ngx_http_penstock_av_void(table, &record, ctx->seq)
+            || ngx_http_penstock_av_purged(table, NGX_HTTP_PENSTOCK_AV_SOFT,
+                                           &record, ctx->seq);
 
     dict = ngx_http_penstock_dict(ctx->zone->dict);
 
@@ -632,6 +663,7 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
     entry.checked_seq = ctx->seq;
     entry.checked_epoch = ctx->looked ? ctx->epoch : 0;
     entry.record_hash = ctx->record_hash;
+    entry.soft = 0;
     entry.fresh_until = record.created + record.fresh;
     entry.stale_until = entry.fresh_until + record.while_revalidate;
     entry.pass_until = 0;

@@ -14,7 +14,7 @@
 static ngx_uint_t ngx_http_penstock_av_axis(
     ngx_http_penstock_cells_conf_t *items, ngx_str_t *arg);
 static ngx_uint_t ngx_http_penstock_av_later(ngx_atomic_t *bucket,
-    ps_record_t *record, uint64_t seq);
+    ngx_uint_t size, ps_record_t *record, uint64_t seq);
 
 
 ngx_http_penstock_tag_table_t *
@@ -112,7 +112,9 @@ ngx_http_penstock_av_void(ngx_http_penstock_tag_table_t *table,
     ps_record_t *record, uint64_t seq)
 {
     return table->all > seq
-           || ngx_http_penstock_av_later(table->bucket, record, seq);
+           || ngx_http_penstock_av_later(table->bucket,
+                                         NGX_HTTP_PENSTOCK_BUCKETS, record,
+                                         seq);
 }
 
 
@@ -121,15 +123,64 @@ ngx_http_penstock_av_pushed(ngx_http_penstock_tag_table_t *table,
     ps_record_t *record, uint64_t seq)
 {
     return table->pushed_all > seq
-           || ngx_http_penstock_av_later(table->pushed, record, seq);
+           || ngx_http_penstock_av_later(table->pushed,
+                                         NGX_HTTP_PENSTOCK_BUCKETS, record,
+                                         seq);
+}
+
+
+ngx_uint_t
+ngx_http_penstock_av_purged(ngx_http_penstock_tag_table_t *table,
+    ngx_http_penstock_av_mode_e mode, ps_record_t *record, uint64_t seq)
+{
+    ngx_uint_t    hard;
+    ngx_atomic_t  all;
+
+    hard = (mode == NGX_HTTP_PENSTOCK_AV_HARD);
+    all = hard ? table->all_hard : table->all_soft;
+
+    return all > seq
+           || ngx_http_penstock_av_later(hard ? table->hard : table->soft,
+                                         NGX_HTTP_PENSTOCK_PURGES, record,
+                                         seq);
+}
+
+
+ngx_uint_t
+ngx_http_penstock_av_touched(ngx_http_penstock_tag_table_t *table,
+    ps_tags_t *tags, uint64_t seq)
+{
+    uint64_t    hash;
+    ngx_uint_t  i;
+
+    /* a hard purge is in the buckets, too */
+
+    if (table->all > seq || table->all_soft > seq
+        || table->pushed_all > seq)
+    {
+        return 1;
+    }
+
+    for (i = 0; i < tags->n; i++) {
+        hash = tags->tag[i].hash;
+
+        if (table->bucket[hash % NGX_HTTP_PENSTOCK_BUCKETS] > seq
+            || table->pushed[hash % NGX_HTTP_PENSTOCK_BUCKETS] > seq
+            || table->soft[hash % NGX_HTTP_PENSTOCK_PURGES] > seq)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
 /* whether a tag of the record has a later number */
 
 static ngx_uint_t
-ngx_http_penstock_av_later(ngx_atomic_t *bucket, ps_record_t *record,
-    uint64_t seq)
+ngx_http_penstock_av_later(ngx_atomic_t *bucket, ngx_uint_t size,
+    ps_record_t *record, uint64_t seq)
 {
     ps_tag_t     tag;
     ngx_uint_t   i;
@@ -140,7 +191,7 @@ ngx_http_penstock_av_later(ngx_atomic_t *bucket, ps_record_t *record,
     for (i = 0; i < record->ntags; i++) {
         ps_record_tag(&p, &tag);
 
-        if (bucket[tag.hash % NGX_HTTP_PENSTOCK_BUCKETS] > seq) {
+        if (bucket[tag.hash % size] > seq) {
             return 1;
         }
     }
@@ -151,13 +202,16 @@ ngx_http_penstock_av_later(ngx_atomic_t *bucket, ps_record_t *record,
 
 void
 ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
-    const uint64_t *hashes, ngx_uint_t n)
+    ngx_http_penstock_av_mode_e mode, const uint64_t *hashes, ngx_uint_t n)
 {
-    ngx_uint_t                      i;
+    ngx_uint_t                      i, soft, hard;
     ngx_atomic_uint_t               seq;
     ngx_http_penstock_tag_table_t  *table;
 
     table = ngx_http_penstock_av_tag_table(zone);
+
+    soft = (mode == NGX_HTTP_PENSTOCK_AV_SOFT);
+    hard = (mode == NGX_HTTP_PENSTOCK_AV_HARD);
 
     seq = ngx_atomic_fetch_add(&table->seq, 1) + 1;
 
@@ -169,12 +223,24 @@ ngx_http_penstock_av_bump(ngx_http_penstock_av_zone_t *zone,
     (void) ngx_atomic_fetch_add(&table->gen, 1);
 
     if (n == 0) {
-        ngx_http_penstock_av_raise(&table->all, seq);
+        ngx_http_penstock_av_raise(soft ? &table->all_soft : &table->all,
+                                   seq);
+
+        if (hard) {
+            ngx_http_penstock_av_raise(&table->all_hard, seq);
+        }
     }
 
     for (i = 0; i < n; i++) {
         ngx_http_penstock_av_raise(
-            &table->bucket[hashes[i] % NGX_HTTP_PENSTOCK_BUCKETS], seq);
+            soft ? &table->soft[hashes[i] % NGX_HTTP_PENSTOCK_PURGES]
+                 : &table->bucket[hashes[i] % NGX_HTTP_PENSTOCK_BUCKETS],
+            seq);
+
+        if (hard) {
+            ngx_http_penstock_av_raise(
+                &table->hard[hashes[i] % NGX_HTTP_PENSTOCK_PURGES], seq);
+        }
     }
 
     ngx_http_penstock_kill_point("av-invalidated");

@@ -94,7 +94,8 @@ ngx_http_penstock_av_unsafe(ngx_http_request_t *r,
     /* no tag would mean everything */
 
     if (tags->n) {
-        ngx_http_penstock_av_invalidate(alcf->zone, tags, NULL, r->pool);
+        ngx_http_penstock_av_invalidate(alcf->zone, NGX_HTTP_PENSTOCK_AV_VOID,
+                                        tags, NULL, r->pool);
         ngx_http_penstock_count(alcf->zone->invalidations, 1);
     }
 }

@@ -27,6 +27,7 @@ typedef struct {
     ngx_http_penstock_av_waiter_t      waiter;
     ngx_http_penstock_exchange_t       exchange;
     ngx_uint_t                         purged;
+    ngx_http_penstock_av_mode_e        mode;
     unsigned                           started:1;
     unsigned                           purge:1;
     unsigned                           all:1;
@@ -49,6 +50,8 @@ static ngx_int_t ngx_http_penstock_av_purge_start(
     ngx_http_penstock_av_write_t *w);
 static ngx_int_t ngx_http_penstock_av_purge_body(
     ngx_http_penstock_av_write_t *w);
+static ngx_int_t ngx_http_penstock_av_purge_list(
+    ngx_http_penstock_av_write_t *w, json_t *list, const char *prefix);
 static ngx_int_t ngx_http_penstock_av_purge_answer(
     ngx_http_penstock_av_write_t *w);
 
@@ -287,7 +290,7 @@ ngx_http_penstock_av_touch(ngx_http_penstock_av_write_t *w)
 
     ngx_http_penstock_count(w->zone->invalidations, 1);
 
-    ngx_http_penstock_av_invalidate(w->zone, tags, &w->waiter,
+    ngx_http_penstock_av_invalidate(w->zone, w->mode, tags, &w->waiter,
                                     w->request->pool);
 }
 
@@ -352,16 +355,26 @@ ngx_http_penstock_av_purge_start(ngx_http_penstock_av_write_t *w)
 }
 
 
-/* {"tags": ["A", "B"]} or {"all": true} */
+/* {"tags": ["A"], "skus": ["B"], "locations": ["C"], "mode": "soft"}, or
+   {"all": true} */
 
 static ngx_int_t
 ngx_http_penstock_av_purge_body(ngx_http_penstock_av_write_t *w)
 {
-    size_t               i;
-    json_t              *root, *tags, *all, *tag;
+    json_t              *root, *all, *mode;
     ngx_str_t            body;
-    ngx_uint_t           bad;
+    ngx_uint_t           i, lists, bad;
+    const char          *text;
     ngx_http_request_t  *r;
+
+    static struct {
+        const char  *name;
+        const char  *prefix;
+    } names[] = {
+        { "tags", "" },
+        { "skus", "" },
+        { "locations", "location," }
+    };
 
     r = w->request;
 
@@ -375,25 +388,44 @@ ngx_http_penstock_av_purge_body(ngx_http_penstock_av_write_t *w)
     root = json_loadb((char *) body.data, body.len, JSON_REJECT_DUPLICATES,
                       NULL);
 
-    tags = json_object_get(root, "tags");
     all = json_object_get(root, "all");
+    mode = json_object_get(root, "mode");
 
-    bad = !json_is_object(root)
-          || (tags && !json_is_array(tags))
-          || (all && !json_is_boolean(all))
-          || (tags == NULL && !json_is_true(all));
+    bad = !json_is_object(root) || (all && !json_is_boolean(all));
+    lists = 0;
 
-    for (i = 0; !bad && i < json_array_size(tags); i++) {
-        tag = json_array_get(tags, i);
-
-        if (!json_is_string(tag) || json_string_length(tag) == 0
-            || json_string_length(tag) > PS_TAG_MAX_LEN)
-        {
-            bad = 1;
-            break;
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (json_object_get(root, names[i].name) == NULL) {
+            continue;
         }
 
-        ngx_http_penstock_av_write_add(w, tag);
+        lists++;
+
+        if (ngx_http_penstock_av_purge_list(w,
+                                     json_object_get(root, names[i].name),
+                                     names[i].prefix)
+            != NGX_OK)
+        {
+            bad = 1;
+        }
+    }
+
+    if (lists == 0 && !json_is_true(all)) {
+        bad = 1;
+    }
+
+    if (mode) {
+        text = json_is_string(mode) ? json_string_value(mode) : "";
+
+        if (ngx_strcmp(text, "soft") == 0) {
+            w->mode = NGX_HTTP_PENSTOCK_AV_SOFT;
+
+        } else if (ngx_strcmp(text, "hard") == 0) {
+            w->mode = NGX_HTTP_PENSTOCK_AV_HARD;
+
+        } else {
+            bad = 1;
+        }
     }
 
     w->all = json_is_true(all);
@@ -403,8 +435,50 @@ ngx_http_penstock_av_purge_body(ngx_http_penstock_av_write_t *w)
 
     if (bad || w->tags->overflow) {
         return ngx_http_penstock_refuse(r, NGX_HTTP_BAD_REQUEST,
-                   "A purge is a JSON object: {\"tags\": [\"...\"]} with up "
-                   "to 256 tags of 1 to 128 bytes, or {\"all\": true}.");
+                   "A purge is a JSON object: {\"skus\": [\"...\"], "
+                   "\"locations\": [\"...\"], \"tags\": [\"...\"]} with up "
+                   "to 256 names of 1 to 128 bytes, or {\"all\": true}, and "
+                   "perhaps \"mode\": \"soft\" or \"hard\".");
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_av_purge_list(ngx_http_penstock_av_write_t *w, json_t *list,
+    const char *prefix)
+{
+    size_t   i, len;
+    u_char  *p;
+    json_t  *name;
+
+    if (!json_is_array(list)) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < json_array_size(list); i++) {
+        name = json_array_get(list, i);
+
+        if (!json_is_string(name) || json_string_length(name) == 0) {
+            return NGX_ERROR;
+        }
+
+        len = ngx_strlen(prefix) + json_string_length(name);
+
+        if (len > PS_TAG_MAX_LEN) {
+            return NGX_ERROR;
+        }
+
+        p = ngx_pnalloc(w->request->pool, len);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        (void) ngx_cpymem(ngx_cpymem(p, prefix, ngx_strlen(prefix)),
+                          json_string_value(name), json_string_length(name));
+
+        ps_tags_add(w->tags, (char *) p, len);
     }
 
     return NGX_OK;

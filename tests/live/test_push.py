@@ -592,6 +592,120 @@ class Storm(PushCase):
         self.assertEqual(self.live(b), 1)
 
 
+class Purge(PushCase):
+    """What a purge on A leaves of it on B, whose ERP then fails."""
+
+    STALE = 'availability_cache_stale while_revalidate=30s if_error=30s;'
+
+    def serve(self, h):
+        if self.broken:
+            h.send(503, 'no')
+        else:
+            super().serve(h)
+
+    broken = False
+
+    def purge(self, gw, **said):
+        answer = gw.post('/purge', said)
+        self.assertEqual(answer.status, 200, answer)
+        time.sleep(0.1)
+
+    def get(self, gw, sku='D'):
+        answer = gw.get('/stock?sku=' + sku)
+        return answer.status, answer.headers['X-Status']
+
+    def test_plain(self):
+        for stale, shown in (self.STALE, (200, 'STALE')), ('', (503, 'ERROR')):
+            self.broken = False
+            a, b = self.start(read=stale)
+            self.settle()
+            self.broken = True
+            self.purge(a, skus=['D'])
+            for gw in b, a:
+                self.assertEqual(self.get(gw), shown)
+
+    def test_soft(self):
+        a, b = self.start(read=self.STALE)
+        for purge in {'skus': ['D']}, {'all': True}:
+            self.broken = False
+            self.settle()
+            left = self.change()
+            self.broken = True
+            self.purge(a, mode='soft', **purge)
+            for gw in b, a, b, a:
+                # STALE: it waited for the other's look, and the ERP failed
+                status, how = self.get(gw)
+                self.assertEqual(status, 200)
+                self.assertIn(how, ('UPDATING', 'STALE'))
+            self.broken = False
+            for gw in b, a:
+                self.seen(gw, left)
+
+    def test_soft_where_stale_is_not_allowed(self):
+        a, b = self.start()
+        self.settle()
+        self.broken = True
+        self.purge(a, mode='soft', skus=['D'])
+        for gw in b, a:
+            self.assertEqual(self.get(gw), (503, 'ERROR'))
+        self.broken = False
+        left = self.change()
+        for gw in b, a:
+            self.assertEqual(self.number(gw), left)
+
+    def test_hard(self):
+        for purge in {'skus': ['D']}, {'tags': ['D']}, {'all': True}:
+            self.broken = False
+            a, b = self.start(read=self.STALE)
+            self.settle()
+            self.broken = True
+            self.purge(a, mode='hard', **purge)
+            for gw in b, a:
+                self.assertEqual(self.get(gw), (503, 'ERROR'))
+            # nor when a later one is softer
+            self.purge(a, skus=['D'])
+            self.purge(a, skus=['D'], mode='soft')
+            for gw in b, a:
+                self.assertEqual(self.get(gw), (503, 'ERROR'))
+            self.broken = False
+            left = self.change()
+            for gw in b, a:
+                self.assertEqual(self.number(gw), left)
+            self.settle()
+            self.broken = True
+            self.purge(b, skus=['D'])
+            for gw in b, a:
+                self.assertEqual(self.get(gw), (200, 'STALE'))
+
+    def test_hard_without_redis(self):
+        """B was told before Redis went; what it must not show is gone."""
+
+        a, b = self.start(read=self.STALE)
+        self.settle()
+        self.broken = True
+        self.purge(a, mode='hard', skus=['D'])
+        self.assertEqual(self.get(b), (503, 'ERROR'))
+        self.store.kill()
+        for gw in b, a:
+            self.wait_live(gw, 0)
+            self.assertEqual(self.get(gw)[0], 503)
+
+    def test_a_hard_one_that_redis_did_not_get(self):
+        """It is made up for, and is still a hard one."""
+
+        a, b = self.start(read=self.STALE)
+        self.settle()
+        self.store.freeze()
+        self.addCleanup(self.store.thaw)
+        self.purge(a, mode='hard', skus=['D'])
+        self.broken = True
+        self.store.thaw()
+        penstock.wait_for(lambda: ',' in self.store.command(
+            'GET', ZONE + ':epoch'), what='the zone is purged')
+        for gw in b, a:
+            penstock.wait_for(lambda: self.get(gw) == (503, 'ERROR'))
+
+
 class Hostile(PushCase):
     """Who answers at Redis's address may say anything."""
 
