@@ -599,7 +599,7 @@ location = /k {
 --- more_headers eval
 ["Authorization: Bearer a", "Authorization: Bearer b", "", "Authorization: Bearer a", "Authorization: Bearer b"]
 --- response_headers eval
-["X-Status: BYPASS", "X-Status: BYPASS", "X-Status: MISS", "X-Status: MISS", "X-Status: HIT"]
+["X-Status: MISS", "X-Status: PASS", "X-Status: MISS", "X-Status: MISS", "X-Status: HIT"]
 
 
 

@@ -358,6 +358,16 @@ my %wrong = (
         ['location', 'availability_cache_budget zone=nowhere;',
          'zone "nowhere" is not defined'],
     ],
+    availability_cache_request_control => [
+        ['location', 'availability_cache_request_control maybe;', 'invalid '
+         . 'value "maybe", it must be "on" or "off"'],
+        ['location', 'availability_cache_request_control on min=x;',
+         'invalid time in "min=x", write for example "min=1s"'],
+        ['location', 'availability_cache_request_control on max=1s;',
+         'invalid parameter "max=1s", it must be "min=TIME"'],
+        ['location', 'availability_cache_request_control on; '
+         . 'availability_cache_request_control off;', 'is duplicate'],
+    ],
     availability_cache_bypass => [
         ['location', 'availability_cache_bypass $no_such_thing;', 'unknown '
          . '"no_such_thing" variable'],

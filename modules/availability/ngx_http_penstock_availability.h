@@ -184,6 +184,8 @@ typedef struct {
     time_t                                if_error;
     ngx_flag_t                            lock;
     ngx_msec_t                            lock_timeout;
+    ngx_flag_t                            request_control;
+    ngx_msec_t                            request_min;
     size_t                                max_size;
 
     ngx_http_penstock_av_zone_t          *invalidate_zone;
@@ -221,6 +223,9 @@ typedef struct {
     uint64_t                              fresh_until; /* ms */
     uint64_t                              stale_until; /* while revalidate */
     uint64_t                              pass_until;  /* ms */
+    uint64_t                              read;        /* ms: when the upstream
+                                                          last answered, or
+                                                          failed */
     uint64_t                              failed;      /* fill id */
     uint32_t                              failed_status;
     uint32_t                              list;
@@ -272,6 +277,9 @@ typedef struct {
                                                           and what varies */
     u_char                                key[NGX_HTTP_PENSTOCK_KEY_LEN];
     ps_tags_t                            *tags;        /* of the request */
+    ps_cache_control_t                   *asks;        /* of the request, or
+                                                          NULL */
+    uint64_t                              read;        /* of the entry */
     ps_vary_t                            *vary;        /* by which "id" was
                                                           made, or NULL */
     ps_vary_t                            *varies;      /* what the upstream
@@ -330,6 +338,11 @@ typedef struct {
     unsigned                              from_l2:1;
     unsigned                              final:1;     /* of the fill: the
                                                           record answers */
+    unsigned                              forced:1;    /* what is held is not
+                                                          what is asked for */
+    unsigned                              credentials:1;  /* and a key that
+                                                          does not speak of
+                                                          them */
     unsigned                              again:1;     /* found a list: look
                                                           by that */
     unsigned                              went:1;      /* by such a list */
@@ -414,6 +427,8 @@ char *ngx_http_penstock_av_stale_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_penstock_av_lock_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_penstock_av_request_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 char *ngx_http_penstock_av_tag_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_penstock_av_invalidate_directive(ngx_conf_t *cf,
@@ -496,7 +511,8 @@ void ngx_http_penstock_av_release(ngx_http_penstock_av_ctx_t *ctx);
 
 /* _fill.c: the leader's way: Redis, then the upstream */
 
-/* NGX_OK: under way; NGX_ERROR */
+/* NGX_OK: under way; NGX_DECLINED: no more than what is held was asked for;
+   NGX_ERROR */
 
 ngx_int_t ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx);
 
@@ -560,6 +576,21 @@ ngx_uint_t ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone);
 void ngx_http_penstock_av_invalidate(ngx_http_penstock_av_zone_t *zone,
     ngx_http_penstock_av_mode_e mode, ps_tags_t *tags,
     ngx_http_penstock_av_waiter_t *waiter, ngx_pool_t *pool);
+
+
+/*
+ * _request.c: what the request's Cache-Control asks for.
+ *
+ * asks: reads it; NGX_ERROR: no memory.  refused: whether the record is not
+ * what is asked for, and the upstream may be asked for another now.
+ * stale_until: ms, "until" or as far as the request goes beyond it.
+ */
+
+ngx_int_t ngx_http_penstock_av_asks(ngx_http_penstock_av_ctx_t *ctx);
+ngx_uint_t ngx_http_penstock_av_refused(ngx_http_penstock_av_ctx_t *ctx,
+    ps_record_t *record, uint64_t now);
+uint64_t ngx_http_penstock_av_stale_until(ngx_http_penstock_av_ctx_t *ctx,
+    uint64_t until);
 
 
 /*

@@ -99,6 +99,17 @@ ngx_http_penstock_av_answer_failure(ngx_http_penstock_av_ctx_t *ctx)
         return ngx_http_penstock_av_answer_exchange(ctx);
     }
 
+    if (ctx->asks && ctx->asks->only_if_cached) {
+
+        if (ngx_http_penstock_av_cache_status(ctx) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_penstock_refuse(r, NGX_HTTP_GATEWAY_TIME_OUT,
+                   "No stored answer is what the request asks for, and it "
+                   "asks for no other.");
+    }
+
     if (ngx_http_penstock_retry_after(r, ctx->retry_after > 0
                                          ? ctx->retry_after : 1)
         != NGX_OK
@@ -284,7 +295,8 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
     case NGX_HTTP_PENSTOCK_AV_EXPIRED:
     case NGX_HTTP_PENSTOCK_AV_MISS:
         p = ngx_sprintf(p, "Penstock; fwd=%s; fwd-status=%ui%s",
-                        ctx->status != NGX_HTTP_PENSTOCK_AV_MISS ? "stale"
+                        ctx->forced ? "request"
+                        : ctx->status != NGX_HTTP_PENSTOCK_AV_MISS ? "stale"
                         : ctx->vary ? "vary-miss" : "uri-miss",
                         ctx->revalidated ? (ngx_uint_t) NGX_HTTP_NOT_MODIFIED
                                          : ctx->exchange.status,
@@ -292,6 +304,12 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
         break;
 
     case NGX_HTTP_PENSTOCK_AV_ERROR:
+
+        if (ctx->asks && ctx->asks->only_if_cached) {
+            p = ngx_sprintf(p, "Penstock; detail=only-if-cached");
+            break;
+        }
+
         p = ngx_sprintf(p, "Penstock; fwd=%s; fwd-status=%ui; detail=error",
                         ctx->have ? "stale" : "uri-miss", ctx->fail_status);
         break;

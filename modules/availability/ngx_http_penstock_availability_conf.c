@@ -99,6 +99,8 @@ ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf)
     alcf->if_error = NGX_CONF_UNSET;
     alcf->lock = NGX_CONF_UNSET;
     alcf->lock_timeout = NGX_CONF_UNSET_MSEC;
+    alcf->request_control = NGX_CONF_UNSET;
+    alcf->request_min = NGX_CONF_UNSET_MSEC;
     alcf->max_size = NGX_CONF_UNSET_SIZE;
 
     return alcf;
@@ -123,6 +125,8 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->if_error, prev->if_error, 0);
     ngx_conf_merge_value(conf->lock, prev->lock, 1);
     ngx_conf_merge_msec_value(conf->lock_timeout, prev->lock_timeout, 5000);
+    ngx_conf_merge_value(conf->request_control, prev->request_control, 0);
+    ngx_conf_merge_msec_value(conf->request_min, prev->request_min, 1000);
     ngx_conf_merge_size_value(conf->max_size, prev->max_size, 256 * 1024);
 
     if (conf->key == NULL) {

@@ -11,6 +11,8 @@
 #include "ngx_http_penstock_availability.h"
 
 
+static ngx_uint_t ngx_http_penstock_av_only_if_cached(
+    ngx_http_penstock_av_ctx_t *ctx);
 static ngx_int_t ngx_http_penstock_av_exchange(
     ngx_http_penstock_av_ctx_t *ctx);
 static void ngx_http_penstock_av_exchange_done(
@@ -31,6 +33,10 @@ ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx)
         || ngx_http_penstock_av_l2_look(ctx, ngx_http_penstock_av_looked)
            != NGX_OK)
     {
+        if (ngx_http_penstock_av_only_if_cached(ctx)) {
+            return NGX_DECLINED;
+        }
+
         return ngx_http_penstock_av_exchange(ctx);
     }
 
@@ -81,12 +87,19 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
     now = ngx_http_penstock_av_now();
 
     if (ctx->have && ctx->valid && ctx->looked
-        && now < ctx->record.created + ctx->record.fresh
-                 + ctx->record.while_revalidate
-        && (!ctx->soft || ctx->record.while_revalidate))
+        && now < ngx_http_penstock_av_stale_until(ctx,
+                     ctx->record.created + ctx->record.fresh
+                     + ctx->record.while_revalidate)
+        && (!ctx->soft || ctx->record.while_revalidate)
+        && !ngx_http_penstock_av_refused(ctx, &ctx->record, now))
     {
         ctx->background = 1;
         ngx_http_penstock_av_close(ctx->request);
+    }
+
+    if (ngx_http_penstock_av_only_if_cached(ctx)) {
+        ctx->fail_status = NGX_HTTP_GATEWAY_TIME_OUT;
+        return NGX_OK;
     }
 
     if (ngx_http_penstock_av_exchange(ctx) != NGX_OK) {
@@ -94,6 +107,21 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
     }
 
     return ctx->background ? NGX_OK : NGX_AGAIN;
+}
+
+
+/* the upstream is not to be asked: another one leads */
+
+static ngx_uint_t
+ngx_http_penstock_av_only_if_cached(ngx_http_penstock_av_ctx_t *ctx)
+{
+    if (ctx->asks == NULL || !ctx->asks->only_if_cached || ctx->background) {
+        return 0;
+    }
+
+    ngx_http_penstock_av_release(ctx);
+
+    return 1;
 }
 
 
@@ -259,7 +287,9 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
 
         ngx_http_penstock_av_confirm(ctx);
 
-        if (now < ctx->record.created + ctx->record.fresh && !ctx->soft) {
+        if (now < ctx->record.created + ctx->record.fresh && !ctx->soft
+            && !ngx_http_penstock_av_refused(ctx, &ctx->record, now))
+        {
             ngx_http_penstock_av_release(ctx);
             ctx->final = 1;
         }
@@ -280,7 +310,8 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
 
     } else if (!ctx->final && raw.len
                && ps_record_parse(&record, (char *) raw.data, raw.len) == 0
-               && now < record.created + record.fresh)
+               && now < record.created + record.fresh
+               && !ngx_http_penstock_av_refused(ctx, &record, now))
     {
         ctx->raw = raw;
         ctx->record = record;

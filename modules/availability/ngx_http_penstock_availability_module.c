@@ -10,6 +10,8 @@
 
 static ngx_int_t ngx_http_penstock_av_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_av_credentials(
+    ngx_http_penstock_av_ctx_t *ctx);
 static ngx_int_t ngx_http_penstock_av_resume(ngx_http_penstock_av_ctx_t *ctx);
 static ngx_int_t ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_verdict_e verdict);
@@ -77,6 +79,13 @@ static ngx_command_t  ngx_http_penstock_av_commands[] = {
     { ngx_string("availability_cache_budget"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_penstock_av_budget_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("availability_cache_request_control"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_penstock_av_request_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -235,14 +244,6 @@ ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx)
 
     if (value == NULL) {
 
-        /* nobody said that clients with credentials share their answers
-           (RFC 9111, Section 3.5) */
-
-        if (r->headers_in.authorization) {
-            return ngx_http_penstock_av_decline(ctx,
-                                                NGX_HTTP_PENSTOCK_AV_BYPASS);
-        }
-
         amcf = ngx_http_get_module_main_conf(r,
                                        ngx_http_penstock_availability_module);
         value = &amcf->default_key;
@@ -262,9 +263,50 @@ ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx)
 
     ctx->primary = *key;
 
+    /*
+     * Nobody said that clients with credentials share their answers: only
+     * what the upstream says of an answer counts (RFC 9111, Section 3.5)
+     */
+
+    if (ctx->conf->key == NULL && r->headers_in.authorization
+        && ngx_http_penstock_av_credentials(ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     ngx_http_penstock_av_primary(ctx);
 
+    if (ctx->conf->request_control && ngx_http_penstock_av_asks(ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     return ngx_http_penstock_av_follow(ctx, ngx_http_penstock_av_lookup(ctx));
+}
+
+
+/* a place of their own, which no variant's text is: a name has no colon */
+
+static ngx_int_t
+ngx_http_penstock_av_credentials(ngx_http_penstock_av_ctx_t *ctx)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(ctx->request->pool, ctx->text.len
+                                        + sizeof("\n:credentials") - 1);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->primary.data = p;
+
+    p = ngx_cpymem(p, ctx->text.data, ctx->text.len);
+    p = ngx_cpymem(p, "\n:credentials", sizeof("\n:credentials") - 1);
+
+    ctx->primary.len = p - ctx->primary.data;
+    ctx->credentials = 1;
+
+    return NGX_OK;
 }
 
 
@@ -324,6 +366,7 @@ static ngx_int_t
 ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_verdict_e verdict)
 {
+    ngx_int_t            rc;
     ngx_msec_t           left;
     ngx_http_request_t  *r;
 
@@ -331,6 +374,13 @@ ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
 
     if (verdict != NGX_HTTP_PENSTOCK_AV_WAIT) {
         ngx_http_penstock_wait_leave(&ctx->waiter);
+    }
+
+    if (ctx->asks && ctx->asks->only_if_cached
+        && (verdict == NGX_HTTP_PENSTOCK_AV_WAIT
+            || verdict == NGX_HTTP_PENSTOCK_AV_GO))
+    {
+        return ngx_http_penstock_av_give_up(ctx);
     }
 
     switch (verdict) {
@@ -349,7 +399,13 @@ ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
 
     case NGX_HTTP_PENSTOCK_AV_LEAD:
 
-        if (ngx_http_penstock_av_fill_start(ctx) != NGX_OK) {
+        rc = ngx_http_penstock_av_fill_start(ctx);
+
+        if (rc == NGX_DECLINED) {
+            return ngx_http_penstock_av_give_up(ctx);
+        }
+
+        if (rc != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
@@ -442,6 +498,11 @@ static ngx_int_t
 ngx_http_penstock_av_give_up(ngx_http_penstock_av_ctx_t *ctx)
 {
     ctx->state = NGX_HTTP_PENSTOCK_AV_DONE;
+
+    if (ctx->asks && ctx->asks->only_if_cached) {
+        ctx->fail_status = NGX_HTTP_GATEWAY_TIME_OUT;
+        return ngx_http_penstock_av_answer_failure(ctx);
+    }
 
     /* one that was invalidated is known to be old: only where that is asked
        for, however fresh it was */

@@ -123,6 +123,8 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
         || x->status == NGX_HTTP_PARTIAL_CONTENT
         || x->status == NGX_HTTP_NOT_MODIFIED
         || !ngx_http_penstock_av_storable(x->status, &head)
+        || (ctx->credentials && !head.cc.public_ && !head.cc.must_revalidate
+            && head.cc.s_maxage == PS_CC_UNSET)
         || tags->overflow)
     {
         return NGX_HTTP_PENSTOCK_AV_NO_STORE;
@@ -145,6 +147,11 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
 
     record->status = (uint16_t) x->status;
     record->clock = ctx->clock;
+
+    if (head.cc.must_revalidate || head.cc.s_maxage != PS_CC_UNSET) {
+        record->flags = PS_RECORD_NO_STALE;
+    }
+
     record->created = ngx_http_penstock_av_now() - (uint64_t) age * 1000;
     record->fresh = (uint32_t) fresh * 1000;
 

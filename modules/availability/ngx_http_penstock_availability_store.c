@@ -100,6 +100,9 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
         return NGX_HTTP_PENSTOCK_AV_GO;
     }
 
+    ctx->forced = 0;
+    ctx->read = entry.read;
+
     /*
      * The fill, or look, that we waited for serves us even where it is void
      * by now: our request is older than the invalidation.  Unless it is late:
@@ -119,6 +122,7 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
 
         if (ctx->have && entry.confirmed == ctx->fill && !ctx->late
             && now < entry.fresh_until
+            && !ngx_http_penstock_av_refused(ctx, &ctx->record, now)
             && ngx_http_penstock_av_check(ctx, &entry) && !ctx->soft)
         {
             return NGX_HTTP_PENSTOCK_AV_USE;
@@ -141,6 +145,13 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
 
         trusted = ngx_http_penstock_av_trusted(ctx, &entry, now, &soon);
 
+        if (ctx->asks
+            && ngx_http_penstock_av_refused(ctx, &ctx->record, now))
+        {
+            ctx->forced = (now < entry.fresh_until);
+            return ngx_http_penstock_av_elect(ctx, &entry, 0);
+        }
+
         if (now < entry.fresh_until && trusted && !ctx->soft) {
 
             if (!soon || entry.filler) {
@@ -157,7 +168,9 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
 
         /* a purge ends its freshness, and begins no new time */
 
-        stale = trusted && now < entry.stale_until
+        stale = trusted
+                && now < ngx_http_penstock_av_stale_until(ctx,
+                                                          entry.stale_until)
                 && (!ctx->soft || ctx->record.while_revalidate);
     }
 
@@ -667,6 +680,11 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
     entry.fresh_until = record.created + record.fresh;
     entry.stale_until = entry.fresh_until + record.while_revalidate;
     entry.pass_until = 0;
+
+    if (!ctx->from_l2) {
+        entry.read = ngx_http_penstock_av_now();
+    }
+
     entry.list = 0;
     entry.record_size = raw->len;
 
@@ -745,6 +763,7 @@ ngx_http_penstock_av_failed(ngx_http_penstock_av_ctx_t *ctx,
     e = ngx_http_penstock_av_entry(ctx);
 
     if (e) {
+        e->read = ngx_http_penstock_av_now();
         e->failed = ctx->fill;
         e->failed_status = status;
 

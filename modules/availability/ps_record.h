@@ -17,9 +17,13 @@
 
 /* the body is the list of fields that choose among answers, see ps_vary.h */
 
-#define PS_RECORD_VARY   0x0001
+#define PS_RECORD_VARY      0x0001
 
-#define PS_RECORD_FLAGS  0x0001         /* all there are */
+/* not for those either who would take a stale one */
+
+#define PS_RECORD_NO_STALE  0x0002
+
+#define PS_RECORD_FLAGS     0x0003      /* all there are */
 
 
 typedef struct {
