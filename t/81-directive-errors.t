@@ -204,6 +204,67 @@ my %wrong = (
          . "rate=1r/s;", 'zone "a" is already there for a different use'],
     ],
 
+    idempotency_zone => [
+        ['http', 'idempotency_zone a;', 'invalid zone "a", write it as '
+         . 'NAME:SIZE'],
+        ['http', 'idempotency_zone a:1m ttl=1h;', 'invalid parameter '
+         . '"ttl=1h"'],
+        ['http', 'idempotency_zone a:1m redis=;', '"redis=" has no value'],
+        ['http', 'idempotency_zone a:1m redis=none;', 'no block redis "none" '
+         . '{ } in http { }'],
+    ],
+    idempotency => [
+        ['location', 'idempotency nowhere;', 'zone "nowhere" is not defined'],
+        ['http', "erp_budget_zone a:1m limit=1;\n!idempotency a;", 'zone "a" '
+         . 'is already there for a different use'],
+        ['http', "idempotency_zone a:1m;\n!idempotency a ttl=1s lease=1s;",
+         '"lease=" of "idempotency" must be shorter than "ttl="'],
+        ['http', 'idempotency a ttl=soon;', 'invalid "ttl=soon", write a time '
+         . 'of at least 1000 ms, for example ttl=30s'],
+        ['http', 'idempotency a require;', 'invalid parameter "require"'],
+        ['http', 'idempotency a required required;', 'duplicate parameter '
+         . '"required", keep one'],
+        ['http', "idempotency off;\n!idempotency off;", 'is duplicate'],
+    ],
+    idempotency_reconcile => [
+        ['location', 'idempotency_reconcile status;', 'invalid URI "status", '
+         . 'name an internal location'],
+        ['location', 'idempotency_reconcile /a after=x;', 'invalid "after=x"'],
+        ['location', "idempotency_reconcile /a;\n!idempotency_reconcile /b;",
+         'is duplicate'],
+    ],
+    erp_budget_zone => [
+        ['http', 'erp_budget_zone a:1m;', '"erp_budget_zone" must have '
+         . '"limit="'],
+        ['http', 'erp_budget_zone a:1m limit=0;', 'invalid "limit=0", write a '
+         . 'number from 1 to 10000'],
+        ['http', 'erp_budget_zone a:1m limit=5 writes=6;', 'invalid '
+         . '"writes=6", write a number from 0 to 5'],
+        ['http', 'erp_budget_zone a:1m limit=5 alone=2;', '"alone=" of '
+         . '"erp_budget_zone" needs "redis=NAME"'],
+        ['http', 'erp_budget_zone a:1m limit=5 lease=1s;', 'invalid '
+         . '"lease=1s", write a time of at least 5000 ms'],
+    ],
+    erp_budget => [
+        ['location', 'erp_budget nowhere;', 'zone "nowhere" is not defined'],
+        ['location', 'erp_budget a queue=-1;', 'invalid "queue=-1"'],
+        ['location', "erp_budget off;\n!erp_budget off;", 'is duplicate'],
+    ],
+    erp_overload => [
+        ['location', 'erp_overload 200;', 'invalid status "200", use 400 to '
+         . '599'],
+    ],
+    erp_breaker => [
+        ['location', 'erp_breaker "a b";', 'invalid name "a b" of a breaker'],
+        ['location', 'erp_breaker a failures=101%;', 'invalid '
+         . '"failures=101"'],
+        ['location', 'erp_breaker a open=0;', 'invalid "open=0", write a time '
+         . 'of at least 100 ms'],
+        ['http', "erp_breaker a open=1s;\nserver {\n"
+         . "!erp_breaker a open=2s; }", 'erp_breaker "a" has other parameters '
+         . 'elsewhere'],
+    ],
+
     rate_limit_zone => [
         ['http', 'rate_limit_zone "" zone=a:1m rate=1r/s;', 'the key of zone '
          . '"a:1m" is empty, so that it would limit nothing: use a variable, '

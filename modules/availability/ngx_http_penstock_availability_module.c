@@ -164,6 +164,7 @@ static ngx_int_t
 ngx_http_penstock_av_handler(ngx_http_request_t *r)
 {
     ngx_http_penstock_av_ctx_t       *ctx;
+    ngx_http_penstock_loc_conf_t     *plcf;
     ngx_http_penstock_av_loc_conf_t  *alcf;
 
     if (r != r->main) {
@@ -190,7 +191,9 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
 
-        if (alcf->invalidate_zone
+        plcf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_module);
+
+        if (alcf->invalidate_zone && !plcf->governs
             && !(r->method & (NGX_HTTP_OPTIONS|NGX_HTTP_TRACE)))
         {
             return ngx_http_penstock_av_write(r, alcf);

@@ -10,6 +10,7 @@
  */
 
 #include "ngx_http_penstock_availability.h"
+#include "ngx_http_penstock_availability_invalidate.h"
 #include "ps_json_pointer.h"
 
 #include <jansson.h>
@@ -20,7 +21,9 @@
 #define NGX_HTTP_PENSTOCK_WRITE_BODY  (1024 * 1024)
 
 
-typedef struct {
+typedef struct ngx_http_penstock_invalidation_s  ngx_http_penstock_av_write_t;
+
+struct ngx_http_penstock_invalidation_s {
     ngx_http_request_t                *request;
     ngx_http_penstock_av_zone_t       *zone;
     ps_tags_t                         *tags;
@@ -31,7 +34,7 @@ typedef struct {
     unsigned                           started:1;
     unsigned                           purge:1;
     unsigned                           all:1;
-} ngx_http_penstock_av_write_t;
+};
 
 
 static ngx_http_penstock_av_write_t *ngx_http_penstock_av_write_ctx(
@@ -153,6 +156,47 @@ ngx_http_penstock_av_write_ctx(ngx_http_request_t *r,
     ngx_http_set_ctx(r, w, ngx_http_penstock_availability_module);
 
     return w;
+}
+
+
+ngx_int_t
+ngx_http_penstock_availability_touched(ngx_http_request_t *r,
+    ngx_http_penstock_invalidation_t **inv)
+{
+    ngx_http_penstock_av_loc_conf_t  *alcf;
+
+    alcf = ngx_http_get_module_loc_conf(r,
+                                       ngx_http_penstock_availability_module);
+
+    *inv = NULL;
+
+    if (alcf->invalidate_zone == NULL) {
+        return NGX_OK;
+    }
+
+    *inv = ngx_http_penstock_av_write_ctx(r, alcf->invalidate_zone);
+    if (*inv == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_penstock_av_write_tags(*inv, alcf);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_penstock_availability_invalidate(
+    ngx_http_penstock_invalidation_t *inv)
+{
+    ngx_http_penstock_av_touch(inv);
+}
+
+
+ngx_uint_t
+ngx_http_penstock_availability_pending(ngx_http_penstock_invalidation_t *inv)
+{
+    return inv->waiter.bump != NULL;
 }
 
 

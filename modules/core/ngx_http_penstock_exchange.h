@@ -82,6 +82,8 @@ struct ngx_http_penstock_exchange_s {
     unsigned                        replace_body:1;   /* POST unless get */
     unsigned                        internal:1;  /* another location, and
                                                     nothing of the client */
+    unsigned                        gated:1;     /* internal, and passes the
+                                                    host's gates all the same */
     unsigned                        spool:1;     /* past max_size to a file,
                                                     instead of too_large */
     unsigned                        write:1;     /* never sent twice */
@@ -112,7 +114,9 @@ struct ngx_http_penstock_exchange_s {
     unsigned                        header:1;    /* captured */
     unsigned                        refused:1;   /* by a gate */
     unsigned                        unsent:1;    /* no byte of the request has
-                                                    left: nothing happened */
+                                                    left, or it was refused by
+                                                    a gate that knows that
+                                                    nothing happened */
 
     /* private */
 

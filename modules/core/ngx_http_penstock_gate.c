@@ -229,7 +229,7 @@ ngx_http_penstock_gates(ngx_http_penstock_exchange_t *x, ngx_uint_t *n)
 
     pmcf = ngx_http_get_module_main_conf(x->host, ngx_http_penstock_module);
 
-    *n = x->internal ? 0 : pmcf->gates.nelts;
+    *n = (x->internal && !x->gated) ? 0 : pmcf->gates.nelts;
 
     return pmcf->gates.elts;
 }

@@ -1,0 +1,599 @@
+
+/*
+ * Places at the ERP in Redis, for all hosts: the table of ps_budget.c as a
+ * script.
+ *
+ * held: a sorted set of ids by the end of their lease.  reads, writes: the
+ * queues, by tag.  clients: the last tag of each client that waits.  workers:
+ * by when they were heard last; those that are not heard of any more don't
+ * get their turn.  info: the turn, what the server said of its limits, for
+ * each worker the ids that were let in since it asked last, and when all
+ * this began: for 2 s from then nobody is let in, so that after a loss of
+ * Redis' memory each worker can say what it holds.
+ *
+ * An id is r or w, its worker and a number.
+ */
+
+#include "ngx_http_penstock_erp.h"
+
+
+#define NGX_HTTP_PENSTOCK_ERP_NKEYS  6
+#define NGX_HTTP_PENSTOCK_ERP_NARGS  5
+#define NGX_HTTP_PENSTOCK_ERP_BATCH  64          /* ids of one renewal */
+
+#define NGX_HTTP_PENSTOCK_ERP_ID_LEN                                          \
+    (sizeof("w::") + 16 + NGX_INT64_LEN)
+
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_ERP_QUEUED = 0,
+    NGX_HTTP_PENSTOCK_ERP_IN,
+    NGX_HTTP_PENSTOCK_ERP_QUEUE_FULL,
+    NGX_HTTP_PENSTOCK_ERP_EARLY          /* it begins anew */
+} ngx_http_penstock_erp_reply_e;
+
+
+static ngx_int_t ngx_http_penstock_erp_ask(
+    ngx_http_penstock_erp_budget_t *budget,
+    ngx_http_penstock_redis_call_t *call, const char *op, ngx_str_t *args,
+    ngx_uint_t nargs);
+static ngx_int_t ngx_http_penstock_erp_name(
+    ngx_http_penstock_erp_budget_t *budget);
+static ngx_str_t ngx_http_penstock_erp_id(ngx_http_penstock_erp_passage_t *p,
+    u_char *buf);
+static ngx_int_t ngx_http_penstock_erp_reply(
+    ngx_http_penstock_erp_budget_t *budget,
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static void ngx_http_penstock_erp_mail(ngx_http_penstock_erp_budget_t *budget,
+    redisReply *id);
+static void ngx_http_penstock_erp_entered(
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static void ngx_http_penstock_erp_polled(
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
+
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_script = {
+    "local op, worker = ARGV[1], ARGV[2]\n"
+    "local limit, share = tonumber(ARGV[3]), tonumber(ARGV[4])\n"
+    "local lease = tonumber(ARGV[5])\n"
+    "local id = ARGV[6]\n"
+    "local held, reads, writes = KEYS[1], KEYS[2], KEYS[3]\n"
+    "local info, clients, workers = KEYS[4], KEYS[5], KEYS[6]\n"
+    "local call = redis.call\n"
+    "local function n(x)\n"
+    "    return string.format('%.0f', x)\n"
+    "end\n"
+    "local t = call('TIME')\n"
+    "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+    "local i = call('HMGET', info, 'since', 'level', 'until', 'at', 'turn',\n"
+    "               'mail:' .. worker)\n"
+    "if not i[1] then\n"
+    "    i[1] = now\n"
+    "    call('HSET', info, 'since', n(now))\n"
+    "end\n"
+    "call('ZADD', workers, n(now), worker)\n"
+    "call('ZREMRANGEBYSCORE', held, '-inf', n(now))\n"
+    "local level = limit\n"
+    "if i[2] then\n"
+    "    level = tonumber(i[2])\n"
+    "    if now >= tonumber(i[3]) then\n"
+    "        level = level + math.floor((now - i[3]) / 1000) + 1\n"
+    "    end\n"
+    "    level = math.min(level, limit)\n"
+    "end\n"
+    "local heard = op == 'enter' or op == 'leave' or op == 'poll'\n"
+    "if op == 'leave' or op == 'release' then\n"
+    "    local queue = string.sub(id, 1, 1) == 'r' and reads or writes\n"
+    "    if call('ZREM', held, id) == 0 then\n"
+    "        call('ZREM', queue, id)\n"
+    "    end\n"
+    "elseif op == 'renew' then\n"
+    "    for k = 6, #ARGV do\n"
+    "        call('ZADD', held, n(now + lease), ARGV[k])\n"
+    "    end\n"
+    "    for _, w in ipairs(call('ZRANGEBYSCORE', workers, '-inf',\n"
+    "                            n(now - 60000))) do\n"
+    "        call('ZREM', workers, w)\n"
+    "        call('HDEL', info, 'mail:' .. w)\n"
+    "    end\n"
+    "elseif op == 'narrow' then\n"
+    "    if not i[4] or now >= i[4] + 1000 then\n"
+    "        level = math.max(1, math.floor(level / 2))\n"
+    "        call('HSET', info, 'level', n(level), 'at', n(now), 'until',\n"
+    "             n(now + id))\n"
+    "    end\n"
+    "end\n"
+    "if now < i[1] + 2000 then\n"
+    "    return {3}\n"
+    "end\n"
+    "local count, r = 0, 0\n"
+    "for _, m in ipairs(call('ZRANGE', held, 0, -1)) do\n"
+    "    count = count + 1\n"
+    "    if string.sub(m, 1, 1) == 'r' then\n"
+    "        r = r + 1\n"
+    "    end\n"
+    "end\n"
+    "local most = limit > share and 1 or 0\n"
+    "if level > share then\n"
+    "    most = level - share\n"
+    "end\n"
+    "local waiting = call('ZCARD', reads) + call('ZCARD', writes)\n"
+    "local turn = tonumber(i[5] or 0)\n"
+    "local queue\n"
+    "local reply = {0}\n"
+    "if op == 'enter' then\n"
+    "    local read = string.sub(id, 1, 1) == 'r'\n"
+    "    if waiting == 0 and count < level and (not read or r < most) then\n"
+    "        call('ZADD', held, n(now + lease), id)\n"
+    "        reply[1] = 1\n"
+    "    else\n"
+    "        queue = read and reads or writes\n"
+    "        local tag = tonumber(call('HGET', clients, ARGV[7]) or 0)\n"
+    "        tag = math.max(turn, tag) + 1\n"
+    "        call('HSET', clients, ARGV[7], n(tag))\n"
+    "        local seq = call('HINCRBY', info, 'seq', 1)\n"
+    "        call('ZADD', queue, n(tag * 1048576 + seq % 1048576), id)\n"
+    "    end\n"
+    "end\n"
+    "if waiting > 0 or queue then\n"
+    "    while count < level do\n"
+    "        local a, b = {}, call('ZRANGE', writes, 0, 0, 'WITHSCORES')\n"
+    "        if r < most then\n"
+    "            a = call('ZRANGE', reads, 0, 0, 'WITHSCORES')\n"
+    "        end\n"
+    "        local q, m = writes, b\n"
+    "        if a[1] and (not b[1] or tonumber(a[2]) < tonumber(b[2])) then\n"
+    "            q, m = reads, a\n"
+    "        end\n"
+    "        if not m[1] then\n"
+    "            break\n"
+    "        end\n"
+    "        call('ZREM', q, m[1])\n"
+    "        local w = string.match(m[1], '^%a:(%x+):')\n"
+    "        if w and now - (call('ZSCORE', workers, w) or 0) < 3000 then\n"
+    "            call('ZADD', held, n(now + lease), m[1])\n"
+    "            count = count + 1\n"
+    "            if q == reads then\n"
+    "                r = r + 1\n"
+    "            end\n"
+    "            turn = math.max(turn, math.floor(m[2] / 1048576))\n"
+    "            if op == 'enter' and m[1] == id then\n"
+    "                reply[1] = 1\n"
+    "            elseif w == worker and heard then\n"
+    "                reply[#reply + 1] = m[1]\n"
+    "            else\n"
+    "                local mail = call('HGET', info, 'mail:' .. w) or ''\n"
+    "                call('HSET', info, 'mail:' .. w, mail .. m[1] .. ' ')\n"
+    "            end\n"
+    "        end\n"
+    "    end\n"
+    "    if queue and reply[1] == 0 and waiting >= tonumber(ARGV[8]) then\n"
+    "        call('ZREM', queue, id)\n"
+    "        reply[1] = 2\n"
+    "    end\n"
+    "    if call('ZCARD', reads) + call('ZCARD', writes) == 0 then\n"
+    "        call('DEL', clients)\n"
+    "        call('HDEL', info, 'turn')\n"
+    "    else\n"
+    "        call('HSET', info, 'turn', n(turn))\n"
+    "    end\n"
+    "end\n"
+    "if i[6] and heard then\n"
+    "    call('HDEL', info, 'mail:' .. worker)\n"
+    "    for m in string.gmatch(i[6], '%S+') do\n"
+    "        reply[#reply + 1] = m\n"
+    "    end\n"
+    "end\n"
+    "return reply\n",
+    { 0 }
+};
+
+
+ngx_int_t
+ngx_http_penstock_erp_remote_enter(ngx_http_penstock_erp_passage_t *p)
+{
+    u_char     id[NGX_HTTP_PENSTOCK_ERP_ID_LEN];
+    u_char     client[16], queue[NGX_INT64_LEN];
+    ngx_str_t  args[3];
+
+    if (!ngx_http_penstock_redis_up(p->budget->redis)
+        || ngx_http_penstock_erp_name(p->budget) != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    p->remote = ++p->budget->ids;
+
+    args[0] = ngx_http_penstock_erp_id(p, id);
+    args[1].data = client;
+    args[1].len = ngx_hex_dump(client, (u_char *) &p->client, 8) - client;
+    args[2].data = queue;
+    args[2].len = ngx_http_penstock_digits(queue, p->queue_max) - queue;
+
+    p->call.handler = ngx_http_penstock_erp_entered;
+    p->call.data = p;
+    p->call.pool = p->exchange->host->pool;
+
+    if (ngx_http_penstock_erp_ask(p->budget, &p->call, "enter", args, 3)
+        != NGX_OK)
+    {
+        p->remote = 0;
+        return NGX_DECLINED;
+    }
+
+    p->asking = 1;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_erp_entered(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    ngx_int_t                         rc;
+    ngx_http_penstock_erp_passage_t  *p = call->data;
+
+    p->asking = 0;
+
+    rc = ngx_http_penstock_erp_reply(p->budget, call, reply);
+
+    /* it was late meanwhile, and has left */
+
+    if (p->late) {
+        return;
+    }
+
+    switch (rc) {
+
+    case NGX_HTTP_PENSTOCK_ERP_IN:
+        ngx_http_penstock_erp_granted(p);
+        break;
+
+    case NGX_HTTP_PENSTOCK_ERP_QUEUED:
+        ngx_http_penstock_count(p->budget->queued, 1);
+        break;
+
+    case NGX_HTTP_PENSTOCK_ERP_QUEUE_FULL:
+        ngx_http_penstock_erp_rejected(p);
+        break;
+
+    default:
+
+        if (call->status == NGX_HTTP_PENSTOCK_REDIS_LOST) {
+            ngx_http_penstock_erp_remote_leave(p);
+        }
+
+        ngx_http_penstock_erp_fall_back(p);
+    }
+}
+
+
+void
+ngx_http_penstock_erp_remote_leave(ngx_http_penstock_erp_passage_t *p)
+{
+    u_char                           id[NGX_HTTP_PENSTOCK_ERP_ID_LEN];
+    ngx_str_t                        arg;
+    ngx_http_penstock_erp_budget_t  *budget;
+
+    budget = p->budget;
+
+    arg = ngx_http_penstock_erp_id(p, id);
+
+    /* its answer may let in others of this worker; one at a time is heard,
+       the rest is in the mail of the next poll */
+
+    if (!budget->polling && !ngx_queue_empty(&budget->waiting)) {
+
+        budget->poll.handler = ngx_http_penstock_erp_polled;
+        budget->poll.data = budget;
+
+        if (ngx_http_penstock_erp_ask(budget, &budget->poll, "leave", &arg, 1)
+            == NGX_OK)
+        {
+            budget->polling = 1;
+        }
+
+        return;
+    }
+
+    (void) ngx_http_penstock_erp_ask(budget, NULL, "release", &arg, 1);
+}
+
+
+void
+ngx_http_penstock_erp_remote_poll(ngx_http_penstock_erp_budget_t *budget)
+{
+    ngx_queue_t                      *q;
+    ngx_http_penstock_erp_passage_t  *p;
+
+    if (budget->polling) {
+        return;
+    }
+
+    /* also for those that wait here only: is Redis back? */
+
+    for (q = ngx_queue_head(&budget->waiting);
+         q != ngx_queue_sentinel(&budget->waiting);
+         q = ngx_queue_next(q))
+    {
+        p = ngx_queue_data(q, ngx_http_penstock_erp_passage_t, queue);
+
+        if (!p->asking) {
+            break;
+        }
+    }
+
+    if (q == ngx_queue_sentinel(&budget->waiting)) {
+        return;
+    }
+
+    budget->poll.handler = ngx_http_penstock_erp_polled;
+    budget->poll.data = budget;
+
+    budget->polling = 1;
+
+    if (ngx_http_penstock_erp_ask(budget, &budget->poll, "poll", NULL, 0)
+        != NGX_OK)
+    {
+        budget->poll.status = NGX_HTTP_PENSTOCK_REDIS_DOWN;
+        ngx_http_penstock_erp_polled(&budget->poll, NULL);
+    }
+}
+
+
+static void
+ngx_http_penstock_erp_polled(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    ngx_queue_t                      *q, *next;
+    ngx_http_penstock_erp_budget_t   *budget = call->data;
+    ngx_http_penstock_erp_passage_t  *p;
+
+    budget->polling = 0;
+
+    if (ngx_http_penstock_erp_reply(budget, call, reply)
+        == NGX_HTTP_PENSTOCK_ERP_QUEUED)
+    {
+        return;
+    }
+
+    /* Redis is away, or has forgotten: each finds its place here */
+
+    for (q = ngx_queue_head(&budget->waiting);
+         q != ngx_queue_sentinel(&budget->waiting);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+
+        p = ngx_queue_data(q, ngx_http_penstock_erp_passage_t, queue);
+
+        if (p->remote && !p->asking) {
+            ngx_http_penstock_erp_fall_back(p);
+        }
+    }
+}
+
+
+void
+ngx_http_penstock_erp_remote_renew(ngx_http_penstock_erp_budget_t *budget)
+{
+    u_char                            id[NGX_HTTP_PENSTOCK_ERP_BATCH]
+                                        [NGX_HTTP_PENSTOCK_ERP_ID_LEN];
+    ngx_str_t                         args[NGX_HTTP_PENSTOCK_ERP_BATCH];
+    ngx_uint_t                        n;
+    ngx_queue_t                      *q;
+    ngx_http_penstock_erp_passage_t  *p;
+
+    if (ngx_http_penstock_erp_name(budget) != NGX_OK) {
+        return;
+    }
+
+    n = 0;
+
+    for (q = ngx_queue_head(&budget->held);
+         q != ngx_queue_sentinel(&budget->held);
+         q = ngx_queue_next(q))
+    {
+        p = ngx_queue_data(q, ngx_http_penstock_erp_passage_t, queue);
+
+        /* what was let in without Redis counts there, once it is back */
+
+        if (p->remote == 0) {
+            p->remote = ++budget->ids;
+        }
+
+        args[n] = ngx_http_penstock_erp_id(p, id[n]);
+
+        if (++n == NGX_HTTP_PENSTOCK_ERP_BATCH) {
+            (void) ngx_http_penstock_erp_ask(budget, NULL, "renew", args, n);
+            n = 0;
+        }
+    }
+
+    (void) ngx_http_penstock_erp_ask(budget, NULL, "renew", args, n);
+}
+
+
+void
+ngx_http_penstock_erp_remote_narrow(ngx_http_penstock_erp_budget_t *budget,
+    ngx_msec_t ms)
+{
+    u_char     buf[NGX_INT64_LEN];
+    ngx_str_t  arg;
+
+    arg.data = buf;
+    arg.len = ngx_http_penstock_digits(buf, ms) - buf;
+
+    (void) ngx_http_penstock_erp_ask(budget, NULL, "narrow", &arg, 1);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_erp_ask(ngx_http_penstock_erp_budget_t *budget,
+    ngx_http_penstock_redis_call_t *call, const char *op, ngx_str_t *args,
+    ngx_uint_t nargs)
+{
+    u_char             *p;
+    u_char              keys[NGX_HTTP_PENSTOCK_ERP_NKEYS][128];
+    u_char              numbers[3][NGX_INT64_LEN];
+    uint64_t            value[3];
+    ngx_str_t           argv[NGX_HTTP_PENSTOCK_ERP_NKEYS
+                             + NGX_HTTP_PENSTOCK_ERP_NARGS
+                             + NGX_HTTP_PENSTOCK_ERP_BATCH];
+    ngx_uint_t          i, n;
+
+    static const char  *names[] = {
+        "held", "reads", "writes", "info", "clients", "workers"
+    };
+
+    if (ngx_http_penstock_erp_name(budget) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    for (n = 0; n < NGX_HTTP_PENSTOCK_ERP_NKEYS; n++) {
+        p = ngx_snprintf(keys[n], sizeof(keys[n]), "penstock:erp:{%V}:%s",
+                         &budget->name, names[n]);
+        argv[n].data = keys[n];
+        argv[n].len = p - keys[n];
+    }
+
+    argv[n].data = (u_char *) op;
+    argv[n++].len = ngx_strlen(op);
+    argv[n].data = budget->worker;
+    argv[n++].len = sizeof(budget->worker);
+
+    value[0] = budget->limit;
+    value[1] = budget->writes;
+    value[2] = budget->lease;
+
+    for (i = 0; i < 3; i++) {
+        argv[n].data = numbers[i];
+        argv[n++].len = ngx_http_penstock_digits(numbers[i], value[i])
+                        - numbers[i];
+    }
+
+    for (i = 0; i < nargs; i++) {
+        argv[n++] = args[i];
+    }
+
+    return ngx_http_penstock_redis_eval(budget->redis, call,
+                                        &ngx_http_penstock_erp_script,
+                                        NGX_HTTP_PENSTOCK_ERP_NKEYS, n, argv);
+}
+
+
+/* a name that no other worker of any host has, once in its life */
+
+static ngx_int_t
+ngx_http_penstock_erp_name(ngx_http_penstock_erp_budget_t *budget)
+{
+    u_char  random[8];
+
+    if (budget->named) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_penstock_random(random, sizeof(random)) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_hex_dump(budget->worker, random, sizeof(random));
+
+    budget->named = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_str_t
+ngx_http_penstock_erp_id(ngx_http_penstock_erp_passage_t *p, u_char *buf)
+{
+    ngx_str_t                        id;
+    ngx_http_penstock_erp_budget_t  *budget;
+
+    budget = p->budget;
+
+    id.data = buf;
+    id.len = ngx_sprintf(buf, "%c:%*s:%uL", p->write ? 'w' : 'r',
+                         sizeof(budget->worker), budget->worker, p->remote)
+             - buf;
+
+    return id;
+}
+
+
+/* the first number, NGX_ERROR where there is none; and takes in the mail */
+
+static ngx_int_t
+ngx_http_penstock_erp_reply(ngx_http_penstock_erp_budget_t *budget,
+    ngx_http_penstock_redis_call_t *call, redisReply *reply)
+{
+    size_t  i;
+
+    if (call->status == NGX_HTTP_PENSTOCK_REDIS_REFUSED) {
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "Redis refused the script of erp_budget_zone \"%V\": "
+                      "\"%*s\"", &budget->name,
+                      (size_t) ngx_min(reply->len, 256), reply->str);
+    }
+
+    if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK
+        || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0
+        || reply->element[0]->type != REDIS_REPLY_INTEGER
+        || reply->element[0]->integer == NGX_HTTP_PENSTOCK_ERP_EARLY)
+    {
+        ngx_http_penstock_erp_alone(budget);
+        return NGX_ERROR;
+    }
+
+    ngx_http_penstock_erp_shared(budget);
+
+    for (i = 1; i < reply->elements; i++) {
+        ngx_http_penstock_erp_mail(budget, reply->element[i]);
+    }
+
+    return (ngx_int_t) reply->element[0]->integer;
+}
+
+
+static void
+ngx_http_penstock_erp_mail(ngx_http_penstock_erp_budget_t *budget,
+    redisReply *id)
+{
+    u_char                            buf[NGX_HTTP_PENSTOCK_ERP_ID_LEN];
+    ngx_str_t                         text;
+    ngx_queue_t                      *q;
+    ngx_http_penstock_erp_passage_t  *p;
+
+    if (id->type != REDIS_REPLY_STRING) {
+        return;
+    }
+
+    for (q = ngx_queue_head(&budget->waiting);
+         q != ngx_queue_sentinel(&budget->waiting);
+         q = ngx_queue_next(q))
+    {
+        p = ngx_queue_data(q, ngx_http_penstock_erp_passage_t, queue);
+
+        if (p->remote == 0) {
+            continue;
+        }
+
+        text = ngx_http_penstock_erp_id(p, buf);
+
+        if (text.len == id->len
+            && ngx_memcmp(text.data, id->str, text.len) == 0)
+        {
+            ngx_http_penstock_erp_granted(p);
+            return;
+        }
+    }
+
+    /* it does not wait any more, so it must not take a place */
+
+    text.data = (u_char *) id->str;
+    text.len = id->len;
+
+    (void) ngx_http_penstock_erp_ask(budget, NULL, "release", &text, 1);
+}

@@ -1,0 +1,615 @@
+
+/*
+ * A request's idempotency key: what it is, and its record in Redis.
+ *
+ * The record is a hash, so that an operator can read it: state, print (of
+ * the body), owner and until (of the lease), since (the outcome is unknown),
+ * answer.  All times are Redis' own.
+ */
+
+#include "ngx_http_penstock_erp.h"
+
+
+static ngx_int_t ngx_http_penstock_erp_key_field(ngx_http_request_t *r,
+    ngx_str_t *value);
+static ngx_int_t ngx_http_penstock_erp_digest(
+    ngx_http_penstock_erp_claim_t *claim,
+    ngx_http_penstock_erp_loc_conf_t *conf);
+static ngx_int_t ngx_http_penstock_erp_uuid(
+    ngx_http_penstock_erp_claim_t *claim);
+static void ngx_http_penstock_erp_claimed(
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static void ngx_http_penstock_erp_settled(
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static void ngx_http_penstock_erp_claim_hold(
+    ngx_http_penstock_erp_claim_t *claim);
+static void ngx_http_penstock_erp_claim_renew(ngx_event_t *ev);
+static void ngx_http_penstock_erp_claim_cleanup(void *data);
+static ngx_str_t ngx_http_penstock_erp_redis_key(
+    ngx_http_penstock_erp_claim_t *claim, u_char *buf);
+
+
+#define NGX_HTTP_PENSTOCK_ERP_KEY_LEN                                         \
+    (sizeof("penstock:idem:{:}") + 255 + 2 * NGX_HTTP_PENSTOCK_KEY_LEN)
+
+
+/*
+ * print, owner, lease and ttl (ms), how: n (normal), l (may be looked up), a
+ * (again, after that).  Returns the verdict, ms, and the answer.
+ */
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_claim_script = {
+    "local t = redis.call('TIME')\n"
+    "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+    "local v = redis.call('HMGET', KEYS[1], 'state', 'print', 'until',\n"
+    "                     'since', 'answer', 'owner')\n"
+    "local function hold()\n"
+    "    redis.call('HSET', KEYS[1], 'state', 'held', 'print', ARGV[1],\n"
+    "               'owner', ARGV[2], 'until',\n"
+    "               string.format('%.0f', now + ARGV[3]))\n"
+    "    redis.call('PEXPIRE', KEYS[1], ARGV[4])\n"
+    "end\n"
+    "if not v[1] then\n"
+    "    hold()\n"
+    "    return {0, 0}\n"
+    "end\n"
+    "if v[2] ~= ARGV[1] then\n"
+    "    return {3, 0}\n"
+    "end\n"
+    "if v[1] == 'done' then\n"
+    "    return {1, 0, v[5] or ''}\n"
+    "end\n"
+    "local since = tonumber(v[4])\n"
+    "if v[1] == 'held' then\n"
+    "    if ARGV[5] == 'a' and v[6] == ARGV[2] then\n"
+    "        redis.call('HDEL', KEYS[1], 'since')\n"
+    "        hold()\n"
+    "        return {0, 0}\n"
+    "    end\n"
+    "    local left = tonumber(v[3]) - now\n"
+    "    if left > 0 then\n"
+    "        return {2, left}\n"
+    "    end\n"
+    "    since = since or tonumber(v[3])\n"
+    "    redis.call('HSET', KEYS[1], 'state', 'unknown', 'since',\n"
+    "               string.format('%.0f', since))\n"
+    "end\n"
+    "local age = math.max(0, now - (since or now))\n"
+    "if ARGV[5] == 'l' then\n"
+    "    hold()\n"
+    "    return {5, age}\n"
+    "end\n"
+    "return {4, age}\n",
+    { 0 }
+};
+
+
+/* owner, state (done, unknown, gone, undo), print, ttl, answer */
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_settle_script =
+{
+    "local v = redis.call('HMGET', KEYS[1], 'state', 'owner', 'since')\n"
+    "if v[1] == 'done' or (v[2] and v[2] ~= ARGV[1]) then\n"
+    "    return 0\n"
+    "end\n"
+    "if ARGV[2] == 'undo' and v[3] then\n"
+    "    redis.call('HSET', KEYS[1], 'state', 'unknown')\n"
+    "    return 1\n"
+    "end\n"
+    "if ARGV[2] == 'gone' or ARGV[2] == 'undo' then\n"
+    "    redis.call('DEL', KEYS[1])\n"
+    "    return 1\n"
+    "end\n"
+    "redis.call('HSET', KEYS[1], 'state', ARGV[2], 'print', ARGV[3],\n"
+    "           'owner', ARGV[1])\n"
+    "if ARGV[2] == 'done' then\n"
+    "    redis.call('HSET', KEYS[1], 'answer', ARGV[5])\n"
+    "    redis.call('HDEL', KEYS[1], 'until', 'since')\n"
+    "else\n"
+    "    local t = redis.call('TIME')\n"
+    "    redis.call('HSETNX', KEYS[1], 'since', string.format('%.0f',\n"
+    "               t[1] * 1000 + math.floor(t[2] / 1000)))\n"
+    "end\n"
+    "redis.call('PEXPIRE', KEYS[1], ARGV[4])\n"
+    "return 1\n",
+    { 0 }
+};
+
+
+static ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_renew_script = {
+    "local v = redis.call('HMGET', KEYS[1], 'state', 'owner')\n"
+    "if v[1] == 'held' and v[2] == ARGV[1] then\n"
+    "    local t = redis.call('TIME')\n"
+    "    redis.call('HSET', KEYS[1], 'until', string.format('%.0f',\n"
+    "               t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[2]))\n"
+    "end\n"
+    "return 0\n",
+    { 0 }
+};
+
+
+ngx_int_t
+ngx_http_penstock_erp_prepare(ngx_http_penstock_erp_ctx_t *ctx)
+{
+    char                               key[PS_IDEMPOTENCY_KEY_MAX];
+    ngx_int_t                          rc;
+    ngx_str_t                          value;
+    ngx_pool_cleanup_t                *cln;
+    ngx_http_request_t                *r;
+    ngx_http_penstock_erp_claim_t     *claim;
+
+    r = ctx->request;
+
+    rc = ngx_http_penstock_erp_key_field(r, &value);
+
+    if (rc == NGX_DECLINED) {
+
+        if (!ctx->conf->required) {
+            return NGX_DECLINED;
+        }
+
+        return ngx_http_penstock_erp_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "idempotency-key-missing",
+                   "This operation needs an Idempotency-Key.", 0);
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_penstock_erp_claim_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    claim = cln->data;
+    ngx_memzero(claim, sizeof(ngx_http_penstock_erp_claim_t));
+    cln->handler = ngx_http_penstock_erp_claim_cleanup;
+
+    claim->request = r;
+    claim->keys = ngx_http_penstock_zone_conf(ctx->conf->keys);
+    claim->ttl = (ngx_msec_t) ctx->conf->ttl * 1000;
+    claim->lease = ctx->conf->lease;
+
+    if (rc == NGX_OK) {
+        claim->text.len = ps_idempotency_key((char *) value.data, value.len,
+                                             key);
+    }
+
+    if (claim->text.len == 0) {
+        return ngx_http_penstock_erp_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "idempotency-key-invalid",
+                   "An Idempotency-Key is one string of 1 to 255 characters "
+                   "in double quotes (RFC 8941).", 0);
+    }
+
+    claim->text.data = ngx_pnalloc(r->pool, claim->text.len);
+    if (claim->text.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memcpy(claim->text.data, key, claim->text.len);
+
+    rc = ngx_http_penstock_erp_digest(claim, ctx->conf);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_penstock_erp_uuid(claim);
+    }
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_penstock_erp_refuse(r,
+                   NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, "",
+                   "With an Idempotency-Key a body is limited to 16 MB.", 0);
+    }
+
+    if (rc != NGX_OK
+        || ngx_http_penstock_random(claim->owner, NGX_HTTP_PENSTOCK_ERP_OWNER)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->claim = claim;
+
+    return NGX_OK;
+}
+
+
+/* NGX_DECLINED: none; NGX_ERROR: more than one */
+
+static ngx_int_t
+ngx_http_penstock_erp_key_field(ngx_http_request_t *r, ngx_str_t *value)
+{
+    ngx_int_t         rc;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    rc = NGX_DECLINED;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (h[i].hash == 0
+                || h[i].key.len != sizeof("Idempotency-Key") - 1
+                || ngx_strncasecmp(h[i].key.data,
+                                   (u_char *) "Idempotency-Key",
+                                   sizeof("Idempotency-Key") - 1)
+                   != 0)
+            {
+                continue;
+            }
+
+            if (rc == NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            *value = h[i].value;
+            rc = NGX_OK;
+        }
+    }
+
+    return rc;
+}
+
+
+/* lengths go along, so that no two different lists look the same */
+
+static ngx_int_t
+ngx_http_penstock_erp_digest(ngx_http_penstock_erp_claim_t *claim,
+    ngx_http_penstock_erp_loc_conf_t *conf)
+{
+    u_char               sizes[4 * sizeof(size_t)];
+    ngx_int_t            rc;
+    ngx_str_t            part[6], client, body;
+    ngx_http_request_t  *r;
+
+    r = claim->request;
+
+    rc = ngx_http_penstock_body(r, NGX_HTTP_PENSTOCK_ERP_BODY, &body);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_penstock_erp_client(r, conf->scope, &client) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    part[1] = client;
+    part[2] = r->method_name;
+    part[3] = r->uri;
+    part[4] = claim->text;
+
+    ngx_memcpy(sizes, &client.len, sizeof(size_t));
+    ngx_memcpy(sizes + sizeof(size_t), &r->method_name.len, sizeof(size_t));
+    ngx_memcpy(sizes + 2 * sizeof(size_t), &r->uri.len, sizeof(size_t));
+    ngx_memcpy(sizes + 3 * sizeof(size_t), &claim->text.len, sizeof(size_t));
+
+    part[0].data = sizes;
+    part[0].len = sizeof(sizes);
+
+    if (ngx_http_penstock_sha256(part, 5, claim->key) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    part[0].len = sizeof(size_t);
+    ngx_memcpy(sizes, &r->args.len, sizeof(size_t));
+    part[1] = r->args;
+    part[2] = body;
+
+    return ngx_http_penstock_sha256(part, 3, claim->print);
+}
+
+
+/*
+ * What the upstream gets for a key: a UUID of version 8 (RFC 9562), of all
+ * that makes the key's scope.  The keys of two clients may be equal, these
+ * are not.
+ */
+
+static ngx_int_t
+ngx_http_penstock_erp_uuid(ngx_http_penstock_erp_claim_t *claim)
+{
+    u_char      *p, uuid[16];
+    ngx_uint_t   i;
+
+    ngx_memcpy(uuid, claim->key, sizeof(uuid));
+
+    uuid[6] = (u_char) ((uuid[6] & 0x0f) | 0x80);
+    uuid[8] = (u_char) ((uuid[8] & 0x3f) | 0x80);
+
+    p = ngx_pnalloc(claim->request->pool, 36);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    claim->id.data = p;
+    claim->id.len = 36;
+
+    for (i = 0; i < sizeof(uuid); i++) {
+
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            *p++ = '-';
+        }
+
+        p = ngx_hex_dump(p, &uuid[i], 1);
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_erp_claim(ngx_http_penstock_erp_claim_t *claim,
+    ngx_http_penstock_erp_claim_e how)
+{
+    u_char              key[NGX_HTTP_PENSTOCK_ERP_KEY_LEN];
+    u_char              lease[NGX_INT64_LEN], ttl[NGX_INT64_LEN];
+    ngx_str_t           argv[6];
+    static const char   ways[] = "nla";
+
+    if (claim->keys->redis == NULL) {
+        ngx_http_penstock_erp_keys_claim(claim, how);
+        ngx_http_penstock_erp_claim_hold(claim);
+
+        return NGX_OK;
+    }
+
+    claim->verdict = NGX_HTTP_PENSTOCK_ERP_UNAVAILABLE;
+
+    argv[0] = ngx_http_penstock_erp_redis_key(claim, key);
+
+    argv[1].data = claim->print;
+    argv[1].len = NGX_HTTP_PENSTOCK_KEY_LEN;
+    argv[2].data = claim->owner;
+    argv[2].len = NGX_HTTP_PENSTOCK_ERP_OWNER;
+    argv[3].data = lease;
+    argv[3].len = ngx_http_penstock_digits(lease, claim->lease) - lease;
+    argv[4].data = ttl;
+    argv[4].len = ngx_http_penstock_digits(ttl, claim->ttl) - ttl;
+    argv[5].data = (u_char *) &ways[how];
+    argv[5].len = 1;
+
+    claim->call.handler = ngx_http_penstock_erp_claimed;
+    claim->call.data = claim;
+    claim->call.pool = claim->request->pool;
+
+    if (ngx_http_penstock_redis_eval(claim->keys->redis, &claim->call,
+                                     &ngx_http_penstock_erp_claim_script, 1, 6,
+                                     argv)
+        != NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    claim->asking = 1;
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_penstock_erp_claimed(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    redisReply                     *answer;
+    ngx_http_penstock_erp_claim_t  *claim = call->data;
+
+    claim->asking = 0;
+
+    ngx_http_penstock_wake(claim->request);
+
+    if (call->status == NGX_HTTP_PENSTOCK_REDIS_REFUSED) {
+        ngx_log_error(NGX_LOG_ERR, claim->request->connection->log, 0,
+                      "Redis refused an idempotency key: \"%*s\"",
+                      (size_t) ngx_min(reply->len, 256), reply->str);
+    }
+
+    if (call->status == NGX_HTTP_PENSTOCK_REDIS_LOST) {
+
+        /* it may have been claimed for us: undo that, if we can */
+
+        (void) ngx_http_penstock_erp_settle(claim, NGX_HTTP_PENSTOCK_ERP_UNDO,
+                                            NULL);
+        return;
+    }
+
+    if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK
+        || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements < 2
+        || reply->element[0]->type != REDIS_REPLY_INTEGER
+        || reply->element[1]->type != REDIS_REPLY_INTEGER
+        || reply->element[0]->integer < 0
+        || reply->element[0]->integer >= NGX_HTTP_PENSTOCK_ERP_UNAVAILABLE
+        || reply->element[1]->integer < 0)
+    {
+        return;
+    }
+
+    claim->age = (ngx_msec_t) reply->element[1]->integer;
+
+    if (reply->element[0]->integer == NGX_HTTP_PENSTOCK_ERP_REPLAYED) {
+
+        if (reply->elements < 3
+            || reply->element[2]->type != REDIS_REPLY_STRING)
+        {
+            return;
+        }
+
+        answer = reply->element[2];
+
+        claim->answer.len = answer->len;
+        claim->answer.data = ngx_pnalloc(claim->request->pool,
+                                         answer->len + 1);
+        if (claim->answer.data == NULL) {
+            return;
+        }
+
+        ngx_memcpy(claim->answer.data, answer->str, answer->len);
+    }
+
+    claim->verdict = reply->element[0]->integer;
+
+    ngx_http_penstock_erp_claim_hold(claim);
+}
+
+
+ngx_int_t
+ngx_http_penstock_erp_settle(ngx_http_penstock_erp_claim_t *claim,
+    ngx_http_penstock_erp_outcome_e outcome, ngx_str_t *answer)
+{
+    u_char            key[NGX_HTTP_PENSTOCK_ERP_KEY_LEN];
+    u_char            ttl[NGX_INT64_LEN];
+    ngx_str_t         argv[6];
+
+    static ngx_str_t  none = ngx_string("");
+    static ngx_str_t  states[] = {
+        ngx_string("done"),
+        ngx_string("unknown"),
+        ngx_string("gone"),
+        ngx_string("undo")
+    };
+
+    if (claim->renew.timer_set) {
+        ngx_del_timer(&claim->renew);
+    }
+
+    claim->held = 0;
+    claim->kept = 0;
+
+    if (answer == NULL || answer->len == 0) {
+        answer = &none;
+    }
+
+    if (outcome == NGX_HTTP_PENSTOCK_ERP_LOST) {
+        ngx_http_penstock_count(claim->keys->lost, 1);
+    }
+
+    if (claim->keys->redis == NULL) {
+        ngx_http_penstock_erp_keys_settle(claim, outcome, answer);
+        return NGX_OK;
+    }
+
+    argv[0] = ngx_http_penstock_erp_redis_key(claim, key);
+
+    argv[1].data = claim->owner;
+    argv[1].len = NGX_HTTP_PENSTOCK_ERP_OWNER;
+    argv[2] = states[outcome];
+    argv[3].data = claim->print;
+    argv[3].len = NGX_HTTP_PENSTOCK_KEY_LEN;
+    argv[4].data = ttl;
+    argv[4].len = ngx_http_penstock_digits(ttl, claim->ttl) - ttl;
+    argv[5] = *answer;
+
+    claim->call.handler = ngx_http_penstock_erp_settled;
+    claim->call.data = claim;
+    claim->call.pool = claim->request->pool;
+
+    if (ngx_http_penstock_redis_eval(claim->keys->redis, &claim->call,
+                                     &ngx_http_penstock_erp_settle_script, 1,
+                                     6, argv)
+        != NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    claim->asking = 1;
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_penstock_erp_settled(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    ngx_http_penstock_erp_claim_t  *claim = call->data;
+
+    claim->asking = 0;
+
+    claim->kept = (call->status == NGX_HTTP_PENSTOCK_REDIS_OK
+                   && reply->type == REDIS_REPLY_INTEGER
+                   && reply->integer == 1);
+
+    ngx_http_penstock_wake(claim->request);
+}
+
+
+static void
+ngx_http_penstock_erp_claim_hold(ngx_http_penstock_erp_claim_t *claim)
+{
+    if (claim->verdict != NGX_HTTP_PENSTOCK_ERP_NEW
+        && claim->verdict != NGX_HTTP_PENSTOCK_ERP_RECONCILE)
+    {
+        return;
+    }
+
+    claim->held = 1;
+
+    claim->renew.handler = ngx_http_penstock_erp_claim_renew;
+    claim->renew.data = claim;
+    claim->renew.log = claim->request->connection->log;
+
+    ngx_add_timer(&claim->renew, claim->lease / 3 + 1);
+}
+
+
+static void
+ngx_http_penstock_erp_claim_renew(ngx_event_t *ev)
+{
+    u_char                          key[NGX_HTTP_PENSTOCK_ERP_KEY_LEN];
+    u_char                          lease[NGX_INT64_LEN];
+    ngx_str_t                       argv[3];
+    ngx_http_penstock_erp_claim_t  *claim = ev->data;
+
+    ngx_add_timer(ev, claim->lease / 3 + 1);
+
+    if (claim->keys->redis == NULL) {
+        ngx_http_penstock_erp_keys_renew(claim);
+        return;
+    }
+
+    argv[0] = ngx_http_penstock_erp_redis_key(claim, key);
+    argv[1].data = claim->owner;
+    argv[1].len = NGX_HTTP_PENSTOCK_ERP_OWNER;
+    argv[2].data = lease;
+    argv[2].len = ngx_http_penstock_digits(lease, claim->lease) - lease;
+
+    (void) ngx_http_penstock_redis_eval(claim->keys->redis, NULL,
+                                        &ngx_http_penstock_erp_renew_script, 1,
+                                        3, argv);
+}
+
+
+/*
+ * A request that ends in the middle leaves its key to run out: what became
+ * of it is unknown.
+ */
+
+static void
+ngx_http_penstock_erp_claim_cleanup(void *data)
+{
+    ngx_http_penstock_erp_claim_t  *claim = data;
+
+    if (claim->renew.timer_set) {
+        ngx_del_timer(&claim->renew);
+    }
+}
+
+
+/* the braces are the hash tag of a cluster */
+
+static ngx_str_t
+ngx_http_penstock_erp_redis_key(ngx_http_penstock_erp_claim_t *claim,
+    u_char *buf)
+{
+    u_char     *p;
+    ngx_str_t   key;
+
+    p = ngx_sprintf(buf, "penstock:idem:{%V:", &claim->keys->name);
+    p = ngx_hex_dump(p, claim->key, NGX_HTTP_PENSTOCK_KEY_LEN);
+    *p++ = '}';
+
+    key.data = buf;
+    key.len = p - buf;
+
+    return key;
+}

@@ -1,0 +1,462 @@
+
+/*
+ * The way of a governed request: claim its key, send it once, say what has
+ * become of it, answer.
+ *
+ * What is learned from the upstream is recorded by the exchange's handler, so
+ * that it is kept even when the client has left.
+ */
+
+#include "ngx_http_penstock_erp.h"
+
+
+static ngx_http_penstock_erp_ctx_t *ngx_http_penstock_erp_make_ctx(
+    ngx_http_request_t *r, ngx_http_penstock_erp_loc_conf_t *conf);
+static ngx_int_t ngx_http_penstock_erp_begin(
+    ngx_http_penstock_erp_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_erp_claimed(
+    ngx_http_penstock_erp_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_erp_look(ngx_http_penstock_erp_ctx_t *ctx);
+static void ngx_http_penstock_erp_looked(ngx_http_penstock_exchange_t *x);
+static ngx_int_t ngx_http_penstock_erp_found(
+    ngx_http_penstock_erp_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_erp_send(ngx_http_penstock_erp_ctx_t *ctx);
+static void ngx_http_penstock_erp_sent(ngx_http_penstock_exchange_t *x);
+static ngx_http_penstock_erp_outcome_e ngx_http_penstock_erp_outcome(
+    ngx_http_penstock_exchange_t *x);
+
+
+ngx_int_t
+ngx_http_penstock_erp_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                          rc;
+    ngx_http_penstock_erp_ctx_t       *ctx;
+    ngx_http_penstock_loc_conf_t      *plcf;
+    ngx_http_penstock_erp_loc_conf_t  *conf;
+
+    if (r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    plcf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_module);
+
+    if (!plcf->governs) {
+        return NGX_DECLINED;
+    }
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_erp_module);
+
+    if ((r->method & NGX_HTTP_PENSTOCK_ERP_SAFE)
+        && conf->budget == NULL && conf->breaker == NULL)
+    {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_ERP);
+
+    if (ctx && ctx->state == NGX_HTTP_PENSTOCK_ERP_ANSWERED) {
+
+        /* error_page has led here: it is not the request any more */
+
+        return NGX_DECLINED;
+    }
+
+    rc = ngx_http_penstock_read_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ctx == NULL) {
+        ctx = ngx_http_penstock_erp_make_ctx(r, conf);
+        if (ctx == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    for ( ;; ) {
+
+        switch (ctx->state) {
+
+        case NGX_HTTP_PENSTOCK_ERP_START:
+            rc = ngx_http_penstock_erp_begin(ctx);
+            break;
+
+        case NGX_HTTP_PENSTOCK_ERP_CLAIMING:
+            rc = ctx->claim->asking ? NGX_AGAIN
+                                    : ngx_http_penstock_erp_claimed(ctx);
+            break;
+
+        case NGX_HTTP_PENSTOCK_ERP_LOOKING:
+            rc = NGX_AGAIN;
+            break;
+
+        case NGX_HTTP_PENSTOCK_ERP_LOOKED:
+            rc = ngx_http_penstock_erp_found(ctx);
+            break;
+
+        case NGX_HTTP_PENSTOCK_ERP_SENDING:
+            rc = NGX_AGAIN;
+            break;
+
+        default: /* NGX_HTTP_PENSTOCK_ERP_SETTLING */
+
+            if ((ctx->claim && ctx->claim->asking)
+                || (ctx->invalidation
+                    && ngx_http_penstock_availability_pending(
+                                                          ctx->invalidation)))
+            {
+                rc = NGX_AGAIN;
+                break;
+            }
+
+            ctx->state = NGX_HTTP_PENSTOCK_ERP_ANSWERED;
+
+            return ngx_http_penstock_erp_answer(ctx);
+        }
+
+        if (rc == NGX_AGAIN) {
+            return ngx_http_penstock_park(r, 0, 0);
+        }
+
+        if (rc == NGX_DONE) {
+
+            /* answered, and perhaps freed */
+
+            return NGX_DONE;
+        }
+
+        if (rc != NGX_OK) {
+            ctx->state = NGX_HTTP_PENSTOCK_ERP_ANSWERED;
+            return rc;
+        }
+
+        /* the state has moved on */
+    }
+}
+
+
+static ngx_http_penstock_erp_ctx_t *
+ngx_http_penstock_erp_make_ctx(ngx_http_request_t *r,
+    ngx_http_penstock_erp_loc_conf_t *conf)
+{
+    ngx_http_penstock_erp_ctx_t  *ctx;
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_erp_ctx_t));
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    ctx->request = r;
+    ctx->conf = conf;
+    ctx->unsafe = !(r->method & NGX_HTTP_PENSTOCK_ERP_SAFE);
+
+    if (ngx_http_penstock_set_state(r, NGX_HTTP_PENSTOCK_ERP, ctx) != NGX_OK) {
+        return NULL;
+    }
+
+    return ctx;
+}
+
+
+/* each step: NGX_OK: the state has moved on; NGX_AGAIN; or what to return */
+
+static ngx_int_t
+ngx_http_penstock_erp_begin(ngx_http_penstock_erp_ctx_t *ctx)
+{
+    ngx_int_t                      rc;
+    ngx_http_penstock_erp_keys_t  *keys;
+
+    if (!ctx->unsafe || ctx->conf->keys == NULL) {
+        return ngx_http_penstock_erp_send(ctx);
+    }
+
+    rc = ngx_http_penstock_erp_prepare(ctx);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_penstock_erp_send(ctx);
+    }
+
+    if (rc != NGX_OK) {
+        keys = ngx_http_penstock_zone_conf(ctx->conf->keys);
+        ngx_http_penstock_count(
+                        keys->counters[NGX_HTTP_PENSTOCK_ERP_INVALID], 1);
+        ctx->judged = 1;
+        ctx->verdict = NGX_HTTP_PENSTOCK_ERP_INVALID;
+        return rc;
+    }
+
+    ctx->state = NGX_HTTP_PENSTOCK_ERP_CLAIMING;
+
+    return ngx_http_penstock_erp_claim(ctx->claim, ctx->conf->reconcile
+                                            ? NGX_HTTP_PENSTOCK_ERP_CLAIM_LOOK
+                                            : NGX_HTTP_PENSTOCK_ERP_CLAIM);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_erp_claimed(ngx_http_penstock_erp_ctx_t *ctx)
+{
+    ngx_http_penstock_erp_claim_t  *claim;
+
+    claim = ctx->claim;
+
+    if (!ctx->judged) {
+        ctx->judged = 1;
+        ctx->verdict = claim->verdict;
+
+        ngx_http_penstock_count(claim->keys->counters[claim->verdict], 1);
+    }
+
+    switch (claim->verdict) {
+
+    case NGX_HTTP_PENSTOCK_ERP_NEW:
+        return ngx_http_penstock_erp_send(ctx);
+
+    case NGX_HTTP_PENSTOCK_ERP_RECONCILE:
+        return ngx_http_penstock_erp_look(ctx);
+
+    default:
+        return ngx_http_penstock_erp_verdict_answer(ctx);
+    }
+}
+
+
+/* asks the upstream what has become of the key */
+
+static ngx_int_t
+ngx_http_penstock_erp_look(ngx_http_penstock_erp_ctx_t *ctx)
+{
+    u_char                        *p;
+    ngx_str_t                      uri;
+    ngx_http_request_t            *r;
+    ngx_http_penstock_exchange_t  *x;
+
+    r = ctx->request;
+    x = &ctx->lookup;
+
+    if (ngx_http_complex_value(r, ctx->conf->reconcile, &uri) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    x->args.len = sizeof("idempotency_id=") - 1 + ctx->claim->id.len;
+
+    p = ngx_pnalloc(r->pool, x->args.len);
+    if (p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    x->args.data = p;
+
+    p = ngx_cpymem(p, "idempotency_id=", sizeof("idempotency_id=") - 1);
+    (void) ngx_cpymem(p, ctx->claim->id.data, ctx->claim->id.len);
+
+    x->host = r;
+    x->handler = ngx_http_penstock_erp_looked;
+    x->data = ctx;
+    x->uri = uri;
+    x->max_size = NGX_HTTP_PENSTOCK_ERP_ANSWER;
+    x->internal = 1;
+    x->gated = 1;
+
+    ctx->state = NGX_HTTP_PENSTOCK_ERP_LOOKING;
+
+    if (ngx_http_penstock_exchange_start(x) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_penstock_erp_looked(ngx_http_penstock_exchange_t *x)
+{
+    ngx_str_t                       answer;
+    ngx_http_penstock_erp_ctx_t    *ctx = x->data;
+    ngx_http_penstock_erp_claim_t  *claim;
+
+    claim = ctx->claim;
+
+    ctx->state = NGX_HTTP_PENSTOCK_ERP_LOOKED;
+    ctx->outcome = NGX_HTTP_PENSTOCK_ERP_LOST;
+
+    if (x->complete && !x->refused
+        && x->status >= NGX_HTTP_OK && x->status < 300)
+    {
+        /* it took effect: what is known of it is the answer from now on */
+
+        if (ngx_http_penstock_erp_serialize(x, &answer) == NGX_OK) {
+            claim->answer = answer;
+            ctx->outcome = NGX_HTTP_PENSTOCK_ERP_DONE;
+        }
+
+    } else if (x->complete && x->status == NGX_HTTP_NOT_FOUND
+               && claim->age >= ctx->conf->reconcile_after)
+    {
+        ctx->outcome = NGX_HTTP_PENSTOCK_ERP_GONE;
+    }
+
+    if (ctx->outcome == NGX_HTTP_PENSTOCK_ERP_GONE) {
+
+        /* it did not, and won't any more: this request goes on with it */
+
+        ctx->state = NGX_HTTP_PENSTOCK_ERP_CLAIMING;
+        (void) ngx_http_penstock_erp_claim(claim,
+                                           NGX_HTTP_PENSTOCK_ERP_CLAIM_AGAIN);
+
+    } else {
+        (void) ngx_http_penstock_erp_settle(claim, ctx->outcome,
+                                            &claim->answer);
+    }
+
+    if (!claim->asking) {
+        ngx_http_penstock_wake(ctx->request);
+    }
+}
+
+
+static ngx_int_t
+ngx_http_penstock_erp_found(ngx_http_penstock_erp_ctx_t *ctx)
+{
+    ngx_http_penstock_erp_claim_t  *claim;
+
+    claim = ctx->claim;
+
+    if (claim->asking) {
+        return NGX_AGAIN;
+    }
+
+    claim->verdict = (ctx->outcome == NGX_HTTP_PENSTOCK_ERP_DONE)
+                     ? NGX_HTTP_PENSTOCK_ERP_REPLAYED
+                     : NGX_HTTP_PENSTOCK_ERP_UNKNOWN;
+
+    return ngx_http_penstock_erp_verdict_answer(ctx);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_erp_send(ngx_http_penstock_erp_ctx_t *ctx)
+{
+    ngx_http_request_t            *r;
+    ngx_http_penstock_exchange_t  *x;
+
+    r = ctx->request;
+    x = &ctx->exchange;
+
+    ctx->state = NGX_HTTP_PENSTOCK_ERP_SENDING;
+
+    if (ctx->unsafe
+        && ngx_http_penstock_availability_touched(r, &ctx->invalidation)
+           != NGX_OK)
+    {
+        goto failed;
+    }
+
+    if (ctx->unsafe && ctx->conf->pass.len) {
+
+        /* the client's own one would be a lie where there is no key */
+
+        ctx->header.name = ctx->conf->pass;
+
+        if (ctx->claim) {
+            ctx->header.value = ctx->claim->id;
+        }
+
+        x->headers = &ctx->header;
+        x->nheaders = 1;
+    }
+
+    x->host = r;
+    x->handler = ngx_http_penstock_erp_sent;
+    x->data = ctx;
+    x->max_size = NGX_HTTP_PENSTOCK_ERP_ANSWER;
+    x->spool = 1;
+    x->write = ctx->unsafe;
+
+    if (ngx_http_penstock_exchange_start(x) == NGX_OK) {
+        return NGX_AGAIN;
+    }
+
+failed:
+
+    if (ctx->claim) {
+        (void) ngx_http_penstock_erp_settle(ctx->claim,
+                                            NGX_HTTP_PENSTOCK_ERP_GONE, NULL);
+    }
+
+    return NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+static void
+ngx_http_penstock_erp_sent(ngx_http_penstock_exchange_t *x)
+{
+    ngx_str_t                     answer;
+    ngx_http_penstock_erp_ctx_t  *ctx = x->data;
+
+    ctx->state = NGX_HTTP_PENSTOCK_ERP_SETTLING;
+    ctx->outcome = ngx_http_penstock_erp_outcome(x);
+
+    /* 3xx too: a form's usual answer is 303 (RFC 9111, Section 4.4) */
+
+    if (ctx->invalidation && !x->unsent
+        && (!x->complete || x->status < NGX_HTTP_BAD_REQUEST
+            || x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR))
+    {
+        ngx_http_penstock_availability_invalidate(ctx->invalidation);
+    }
+
+    if (ctx->claim) {
+        ngx_str_null(&answer);
+
+        if (ctx->outcome == NGX_HTTP_PENSTOCK_ERP_DONE
+            && ngx_http_penstock_erp_serialize(x, &answer) != NGX_OK)
+        {
+            /* done, and the answer is not kept */
+
+            ngx_str_null(&answer);
+        }
+
+        (void) ngx_http_penstock_erp_settle(ctx->claim, ctx->outcome,
+                                            &answer);
+    }
+
+    /* else the last of these wakes it; a wake too many does no harm */
+
+    ngx_http_penstock_wake(ctx->request);
+}
+
+
+/*
+ * What the answer says of the request.  Of 5xx nothing can be said but that
+ * of 503, which by its meaning was not handled; 401, 425 and 429 neither.
+ */
+
+static ngx_http_penstock_erp_outcome_e
+ngx_http_penstock_erp_outcome(ngx_http_penstock_exchange_t *x)
+{
+    if (x->unsent) {
+        return NGX_HTTP_PENSTOCK_ERP_GONE;
+    }
+
+    /* a page of nginx's own, after the request has left, or half an answer */
+
+    if (!x->complete || !x->upstream) {
+        return NGX_HTTP_PENSTOCK_ERP_LOST;
+    }
+
+    switch (x->status) {
+
+    case NGX_HTTP_UNAUTHORIZED:
+    case 425: /* Too Early */
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+        return NGX_HTTP_PENSTOCK_ERP_GONE;
+
+    default:
+        break;
+    }
+
+    return x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR
+           ? NGX_HTTP_PENSTOCK_ERP_LOST : NGX_HTTP_PENSTOCK_ERP_DONE;
+}

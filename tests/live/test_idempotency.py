@@ -1,0 +1,468 @@
+"""Orders with an Idempotency-Key reach the ERP once: whatever dies, each
+order is in the ERP once or not at all, and its client was told the truth.
+
+Each test runs with the keys in shared memory (one host) and, where it is
+about hosts, in Redis.
+"""
+
+import json
+import os
+import signal
+import threading
+import time
+import unittest
+import uuid
+
+import penstock
+
+CONF = '''
+    %%REDIS_BLOCK%%
+    idempotency_zone orders:1m %%REDIS_ARG%%;
+    availability_zone a:1m %%REDIS_ARG%%;
+
+    upstream erp {
+        server 127.0.0.1:%%ERP%%;
+        keepalive 16;
+        keepalive_timeout 5s;
+    }
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+
+        location = /availability {
+            availability_cache       a;
+            availability_cache_key   $request_uri;
+            availability_cache_tag   arg=sku;
+            proxy_pass http://erp;
+        }
+
+        location = /orders {
+            idempotency orders pass=X-Erp-Key scope=$http_x_client
+                        lease=2s %%IDEMPOTENCY%%;
+            %%RECONCILE%%
+            availability_invalidate zone=a /lines/*/sku;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_read_timeout 3s;
+            proxy_pass http://erp;
+        }
+
+        location = /_look {
+            internal;
+            proxy_pass http://erp/orders/by-key/$idempotency_id;
+        }
+
+        location = /status {
+            penstock_status;
+        }
+    }
+'''
+
+REDIS = '''
+    redis main {
+        server 127.0.0.1:%d;
+        timeout connect=200ms command=200ms;
+    }
+'''
+
+LOOK = 'idempotency_reconcile /_look after=1s;'
+
+
+def order(n=None):
+    return {'order_id': n or uuid.uuid4().hex[:12], 'customer': 'c',
+            'lines': [{'sku': 'SKU-1', 'location': 'BER', 'quantity': 1}]}
+
+
+class Case(penstock.TestCase):
+
+    def start(self, gateways=1, redis=False, reconcile='', idempotency='',
+              workers=2, latency='20ms', **kw):
+        self.store = self.redis() if redis else None
+        self.erp_ = self.erp('--latency', latency, '--concurrency', '0',
+                             '--key-header', 'X-Erp-Key')
+        self.stock()
+        self.gw = [self.gateway(
+            CONF, workers=workers, ERP=self.erp_.port,
+            REDIS_BLOCK=REDIS % self.store.port if redis else '',
+            REDIS_ARG='redis=main' if redis else '',
+            RECONCILE=reconcile, IDEMPOTENCY=idempotency, **kw)
+            for _ in range(gateways)]
+        return self.gw
+
+    def stock(self):
+        self.erp_.request('POST', '/__stock', body={
+            'sku': 'SKU-1', 'location': 'BER', 'available': 100000})
+
+    def control(self, **said):
+        answer = self.erp_.request('POST', '/__control', body=said)
+        self.assertEqual(answer.status, 200, answer)
+
+    def stats(self):
+        return self.erp_.request('GET', '/__stats').json()
+
+    def send(self, key, body=None, gw=0, client='c', **kw):
+        headers = {'Content-Type': 'application/json', 'X-Client': client}
+        if key is not None:
+            headers['Idempotency-Key'] = '"%s"' % key
+        return self.gw[gw].post('/orders', json.dumps(body or self.body),
+                                headers, **kw)
+
+    def kind(self, answer):
+        return answer.json()['type'].rsplit(':', 1)[1]
+
+    def setUp(self):
+        self.body = order()
+
+
+class Keys(Case):
+    """What a client sees, in shared memory and in Redis alike."""
+
+    redis_ = False
+
+    def begin(self, **kw):
+        return self.start(redis=self.redis_, **kw)
+
+    def test_replay(self):
+        self.begin()
+        first = self.send('k')
+        again = self.send('k')
+        self.assertEqual(first.status, 201)
+        self.assertNotIn('Idempotent-Replayed', first.headers)
+        self.assertEqual(again.status, 201)
+        self.assertEqual(again.body, first.body)
+        self.assertEqual(again.headers['Idempotent-Replayed'], 'true')
+        self.assertEqual(again.headers['Content-Type'],
+                         first.headers['Content-Type'])
+        self.assertEqual(again.headers['Location'],
+                         first.headers['Location'])
+        self.assertEqual(self.stats()['writes'], 1)
+
+    def test_same_body_in_chunks(self):
+        """The print is of the body, not of how it came."""
+        self.begin()
+        body = dict(self.body, note='x' * 40000)
+        first = self.send('k', body)
+        self.assertEqual(first.status, 201)
+        text = json.dumps(body).encode()
+        again = self.gw[0].post(
+            '/orders', b''.join(b'%x\r\n%s\r\n' % (len(part), part)
+                                for part in (text[:7], text[7:30000],
+                                             text[30000:], b'')),
+            {'Transfer-Encoding': 'chunked', 'Idempotency-Key': '"k"',
+             'Content-Type': 'application/json', 'X-Client': 'c'})
+        self.assertEqual((again.status, again.body), (201, first.body))
+
+    def test_key_goes_along(self):
+        self.begin()
+        self.send('k "1"'.replace('"', '\\"'))
+        self.send(None, order())
+        seen = [r['headers'].get('x-erp-key') for r in
+                self.erp_.request('GET', '/__requests').json()
+                if r['method'] == 'POST']
+        self.assertEqual(seen[1], None)
+        self.assertEqual(str(uuid.UUID(seen[0])), seen[0])
+        self.assertEqual(uuid.UUID(seen[0]).version, 8)
+
+    def test_other_body_client_and_key(self):
+        self.begin()
+        self.assertEqual(self.send('k').status, 201)
+        other = self.send('k', order())
+        self.assertEqual((other.status, self.kind(other)),
+                         (422, 'idempotency-key-reused'))
+        self.assertEqual(self.send('k', order(), client='d').status, 201)
+        self.assertEqual(self.send('l', order()).status, 201)
+        self.assertEqual(self.stats()['writes'], 3)
+
+    def test_in_progress(self):
+        self.begin(latency='800ms')
+        first = []
+        thread = threading.Thread(
+            target=lambda: first.append(self.send('k')))
+        thread.start()
+        penstock.wait_for(lambda: self.stats()['writes'] == 1)
+        second = self.send('k')
+        self.assertEqual((second.status, self.kind(second)),
+                         (409, 'idempotency-in-progress'))
+        self.assertGreaterEqual(int(second.headers['Retry-After']), 1)
+        thread.join()
+        self.assertEqual(first[0].status, 201)
+        self.assertEqual(self.send('k').headers['Idempotent-Replayed'],
+                         'true')
+        self.assertEqual(self.stats()['writes'], 1)
+
+    def test_required_and_invalid(self):
+        self.begin(idempotency='required')
+        none = self.send(None)
+        self.assertEqual((none.status, self.kind(none)),
+                         (400, 'idempotency-key-missing'))
+        for bad in ('k', '"k', '""', '"%s"' % ('x' * 256), '"a"; p=1',
+                    '"a", "b"', '"\x01"', '"\\x"'):
+            answer = self.gw[0].post('/orders', json.dumps(self.body),
+                                     {'Idempotency-Key': bad})
+            self.assertEqual((answer.status, self.kind(answer)),
+                             (400, 'idempotency-key-invalid'), bad)
+        self.assertEqual(self.stats()['writes'], 0)
+
+    def test_refusals_of_the_erp(self):
+        """4xx is an answer; 429 and 503 say that nothing happened."""
+        self.begin()
+        bad = dict(self.body, lines=[])
+        first = self.send('k', bad)
+        self.assertEqual(first.status, 422)
+        again = self.send('k', bad)
+        self.assertEqual((again.status, again.headers['Idempotent-Replayed']),
+                         (422, 'true'))
+        for status in 429, 503:
+            self.control(fail=1, fail_status=status)
+            body = order()
+            self.assertEqual(self.send('k%d' % status, body).status, status)
+            self.assertEqual(self.send('k%d' % status, body).status, 201)
+
+    def test_unknown_outcome(self):
+        """No answer, half of one, 500: the order may be there."""
+        self.begin()
+        for fault, status in (('lose', 502), ('truncate', 502),
+                              ('fail', 500), ('drop', 502), ('hang', 504)):
+            body = order()
+            self.control(**{fault: 1, 'fail_status': 500})
+            writes = self.stats()['writes']
+            first = self.send(fault, body)
+            self.assertEqual(first.status, status, fault)
+            if fault != 'fail':
+                self.assertEqual(self.kind(first), 'unknown-outcome', fault)
+            again = self.send(fault, body)
+            self.assertEqual((again.status, self.kind(again)),
+                             (409, 'idempotency-unknown-outcome'), fault)
+            self.assertEqual(self.stats()['writes'], writes + 1, fault)
+
+    def test_not_reached(self):
+        """A refused connection is no unknown outcome: try again."""
+        self.begin()
+        self.erp_.kill()
+        down = self.send('k')
+        self.assertEqual((down.status, self.kind(down)), (503, 'not-sent'))
+        self.erp_.start()
+        self.stock()
+        self.assertEqual(self.send('k').status, 201)
+
+    def test_reconcile(self):
+        """It was done: the ERP's own word is the answer from then on."""
+        self.begin(reconcile=LOOK)
+        self.control(lose=1)
+        self.assertEqual(self.send('k').status, 502)
+        found = self.send('k')
+        self.assertEqual((found.status, found.headers['Idempotent-Replayed']),
+                         (200, 'true'))
+        self.assertEqual(found.json()['order_id'], self.body['order_id'])
+        self.assertEqual(self.send('k').body, found.body)
+        self.assertEqual(self.stats()['writes'], 1)
+        self.assertEqual(self.stats()['lookups'], 1)
+
+    def test_reconcile_not_done(self):
+        """It was not: only after a while, as it may still be coming."""
+        self.begin(reconcile=LOOK)
+        self.control(drop=1)
+        self.assertEqual(self.send('k').status, 502)
+        early = self.send('k')
+        self.assertEqual((early.status, self.kind(early)),
+                         (409, 'idempotency-unknown-outcome'))
+        self.assertIn('Retry-After', early.headers)
+        self.assertEqual(self.stats()['writes'], 1)
+        done = penstock.wait_for(
+            lambda: (lambda a: a if a.status != 409 else None)(
+                self.send('k')), step=0.3)
+        self.assertEqual(done.status, 201)
+        self.assertEqual(self.stats()['writes'], 2)
+        self.assertEqual(self.stats()['orders'], 1)
+
+    def test_reconcile_fails(self):
+        """The ERP can't say: still unknown."""
+        self.begin(reconcile=LOOK)
+        self.control(lose=1)
+        self.assertEqual(self.send('k').status, 502)
+        self.control(fail=1, fail_status=500)
+        self.assertEqual(self.send('k').status, 409)
+        self.assertEqual(self.send('k').status, 200)
+
+    def test_client_leaves(self):
+        """The order goes on, and its answer waits for the next try."""
+        self.begin(latency='300ms')
+        with self.assertRaises(OSError):
+            self.send('k', timeout=0.1)
+        penstock.wait_for(lambda: self.stats()['orders'] == 1)
+        again = penstock.wait_for(
+            lambda: (lambda a: a if a.status != 409 else None)(
+                self.send('k')), step=0.1)
+        self.assertEqual((again.status, again.headers['Idempotent-Replayed']),
+                         (201, 'true'))
+        self.assertEqual(self.stats()['writes'], 1)
+
+    def test_worker_killed(self):
+        """Its lease ends; the outcome is unknown, not free."""
+        self.begin(latency='700ms')
+        got = []
+
+        def one():
+            try:
+                got.append(self.send('k'))
+            except OSError:
+                got.append(None)
+
+        thread = threading.Thread(target=one)
+        thread.start()
+        penstock.wait_for(lambda: self.stats()['writes'] == 1)
+        [worker] = self.gw[0].connected(dport=self.erp_.port)
+        os.kill(worker, signal.SIGKILL)
+        thread.join()
+        self.assertEqual(got, [None])
+        self.gw[0].allow.append(penstock.re.compile('exited on signal 9'))
+        self.assertEqual(self.send('k').status, 409)
+        answer = penstock.wait_for(
+            lambda: (lambda a: a if self.kind(a)
+                     == 'idempotency-unknown-outcome' else None)(
+                self.send('k')), step=0.2)
+        self.assertEqual(answer.status, 409)
+        self.assertEqual(self.stats()['writes'], 1)
+
+    def test_reload(self):
+        self.begin(latency='500ms')
+        got = []
+        thread = threading.Thread(
+            target=lambda: got.append(self.send('k')))
+        thread.start()
+        penstock.wait_for(lambda: self.stats()['writes'] == 1)
+        self.gw[0].reload()
+        self.assertEqual(self.send('k').status, 409)
+        thread.join()
+        self.assertEqual(got[0].status, 201)
+        self.assertEqual(self.send('k').status, 201)
+        self.assertEqual(self.stats()['writes'], 1)
+
+    def test_storm(self):
+        """100 connections, one key: one order, and all know of it."""
+        self.begin(gateways=2 if self.redis_ else 1, latency='200ms')
+        got = storm(self, 100, lambda n: self.send('k', gw=n
+                                                   % len(self.gw)))
+        self.assertEqual({a.status for a in got} - {409}, {201})
+        self.assertEqual(self.stats()['writes'], 1)
+        bodies = {a.body for a in got if a.status == 201}
+        self.assertEqual(len(bodies), 1)
+        for gw in range(len(self.gw)):
+            self.assertEqual(self.send('k', gw=gw).status, 201)
+        self.assertEqual(self.stats()['writes'], 1)
+
+    def test_many_keys(self):
+        """Each key five times at once, from everywhere: once each."""
+        self.begin(gateways=2 if self.redis_ else 1, latency='10ms')
+        bodies = [order() for _ in range(30)]
+        storm(self, 150, lambda n: self.send(
+            'k%d' % (n % 30), bodies[n % 30], gw=n % len(self.gw)))
+        self.assertEqual(self.stats()['writes'], 30)
+        self.assertEqual(self.stats()['orders'], 30)
+
+    def test_read_own_write(self):
+        """The cells an order touched are new before its answer is there."""
+        self.begin()
+
+        def left(gw=0):
+            answer = self.gw[gw].get(
+                '/availability?sku=SKU-1&location=BER')
+            return answer.json()['items'][0]['available']
+
+        before = left()
+        for n in range(3):
+            self.assertEqual(self.send('r%d' % n, order()).status, 201)
+            self.assertEqual(left(), before - n - 1)
+
+        self.control(lose=1)
+        self.assertEqual(self.send('lost').status, 502)
+        self.assertEqual(left(), before - 4)
+
+        fills = self.stats()['reads']
+        self.assertEqual(self.send('r1', order()).status, 422)
+        left()
+        self.assertEqual(self.stats()['reads'], fills)
+
+
+def storm(case, n, call):
+    got, mutex = [], threading.Lock()
+    go = threading.Barrier(n)
+
+    def one(i):
+        go.wait()
+        answer = call(i)
+        with mutex:
+            got.append(answer)
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    case.assertEqual(len(got), n)
+    return got
+
+
+class KeysInRedis(Keys):
+
+    redis_ = True
+
+
+class RedisDown(Case):
+
+    def test_down(self):
+        """With a key 503, without one the write goes through."""
+        self.start(redis=True)
+        self.store.kill()
+        answer = self.send('k')
+        self.assertEqual((answer.status, self.kind(answer)),
+                         (503, 'idempotency-unavailable'))
+        self.assertIn('Retry-After', answer.headers)
+        self.assertEqual(self.stats()['writes'], 0)
+        self.assertEqual(self.send(None, order()).status, 201)
+        self.store.forget()
+        self.store.start()
+        penstock.wait_for(lambda: self.send('k').status == 201)
+
+    def test_lost_before_the_answer(self):
+        """Redis dies while the ERP works: the client hears the ERP."""
+        self.start(redis=True, latency='800ms')
+        got = []
+        thread = threading.Thread(
+            target=lambda: got.append(self.send('k')))
+        thread.start()
+        penstock.wait_for(lambda: self.stats()['writes'] == 1)
+        self.store.kill()
+        thread.join()
+        self.assertEqual(got[0].status, 201)
+        self.gw[0].wait_log('could not be kept')
+        self.assertEqual(self.send('k').status, 503)
+        self.assertEqual(self.stats()['writes'], 1)
+
+    def test_frozen(self):
+        """Redis hangs at each step; nothing is sent without its word."""
+        self.start(redis=True, latency='400ms')
+        self.assertEqual(self.send('warm', order()).status, 201)
+        self.store.freeze()
+        answer = self.send('k')
+        self.assertEqual(answer.status, 503)
+        self.store.thaw()
+        penstock.wait_for(lambda: self.send('k').status in (201, 409),
+                          step=0.1)
+        self.assertLessEqual(self.stats()['writes'], 2)
+
+    def test_memory_lost(self):
+        """Restarted empty in the middle: the answer is kept all the same."""
+        self.start(redis=True, latency='1s')
+        got = []
+        thread = threading.Thread(
+            target=lambda: got.append(self.send('k')))
+        thread.start()
+        penstock.wait_for(lambda: self.stats()['writes'] == 1)
+        self.store.restart()
+        thread.join()
+        self.assertEqual(got[0].status, 201)
+
+
+if __name__ == '__main__':
+    unittest.main()
