@@ -204,7 +204,7 @@ char *ngx_http_penstock_cells_check(ngx_conf_t *cf,
 
 
 /*
- * _cells_zone.c: L1.
+ * _cells_zone.c: the zone, L1.
  *
  * setup: divides the memory of a zone that some location uses for cells; at
  * postconfiguration.
@@ -225,16 +225,17 @@ const ps_siphash_key_t *ngx_http_penstock_cells_secret(
 uint64_t ngx_http_penstock_cells_location_hash(ps_json_text_t *id);
 
 /*
- * Copies what is held of the cells that we still need, and says of each other
- * one who reads it: the state of each is set.  NGX_ERROR: no memory.
+ * _cells_look.c.  Copies what is held of the cells that we still need, and
+ * says of each other one who reads it: the state of each is set.  NGX_ERROR:
+ * no memory.
  */
 
 ngx_int_t ngx_http_penstock_cells_look(ngx_http_penstock_cells_t *c);
 
 /*
- * Takes cells into L1 that are now HAVE, and tells their followers; "fresh"
- * and others are those of the cell.  Cells that were invalidated since "seq"
- * serve those who wait only, and lose "valid".
+ * _cells_store.c.  Takes cells into L1 that are now HAVE, and tells their
+ * followers; "fresh" and others are those of the cell.  Cells that were
+ * invalidated since "seq" serve those who wait only, and lose "valid".
  */
 
 typedef struct {
@@ -311,6 +312,16 @@ ngx_int_t ngx_http_penstock_cells_ask_whole(ngx_http_penstock_cells_t *c);
 
 
 /*
+ * _cells_parse.c: sets the cells of the request that are in the answer, and
+ * keeps them with "store".  NGX_DECLINED: it is not of the declared shape.
+ */
+
+ngx_int_t ngx_http_penstock_cells_take_apart(
+    ngx_http_penstock_cells_ask_t *ask, ps_record_t *record, ps_tags_t *tags,
+    ngx_uint_t store);
+
+
+/*
  * _cells_l2.c: Redis.
  *
  * look: NGX_OK: c->pending counts the replies, then _cells_ended() follows;
@@ -321,6 +332,15 @@ ngx_int_t ngx_http_penstock_cells_l2_look(ngx_http_penstock_cells_t *c);
 void ngx_http_penstock_cells_l2_store(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cells_store_t *store, ngx_uint_t n);
 void ngx_http_penstock_cells_l2_cancel(ngx_http_penstock_cells_t *c);
+
+/* whether the round that is under way is to read the cell */
+
+ngx_uint_t ngx_http_penstock_cells_wanted(ngx_http_penstock_cells_t *c,
+    ngx_http_penstock_cell_t *cell);
+
+/* _cells_l2_found.c: takes what stands of c->raw into L1 */
+
+void ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c);
 
 /* _cells_answer.c; NGX_AGAIN: some cells are to be read again */
 

@@ -9,6 +9,7 @@
  */
 
 #include "ngx_http_penstock_availability.h"
+#include "ngx_http_penstock_availability_cells.h"
 
 
 #define NGX_HTTP_PENSTOCK_AV_SAFE                                             \
@@ -18,6 +19,8 @@
 
 static ngx_int_t ngx_http_penstock_av_unsafe_filter(ngx_http_request_t *r);
 static void ngx_http_penstock_av_unsafe(ngx_http_request_t *r,
+    ngx_http_penstock_av_loc_conf_t *alcf);
+static void ngx_http_penstock_av_unsafe_cells(ngx_http_request_t *r,
     ngx_http_penstock_av_loc_conf_t *alcf);
 static void ngx_http_penstock_av_unsafe_locations(ngx_http_request_t *r,
     ngx_str_t *key, ps_tags_t *tags);
@@ -52,11 +55,53 @@ ngx_http_penstock_av_unsafe_filter(ngx_http_request_t *r)
     alcf = ngx_http_get_module_loc_conf(r,
                                        ngx_http_penstock_availability_module);
 
-    if (alcf->enabled && alcf->zone) {
+    if (alcf->enabled && alcf->zone && alcf->items == NULL) {
         ngx_http_penstock_av_unsafe(r, alcf);
+
+    } else if (alcf->enabled && alcf->zone) {
+        ngx_http_penstock_av_unsafe_cells(r, alcf);
     }
 
     return ngx_http_next_header_filter(r);
+}
+
+
+/* the cells that the URL asks for; a POST with lists in its body is a read */
+
+static void
+ngx_http_penstock_av_unsafe_cells(ngx_http_request_t *r,
+    ngx_http_penstock_av_loc_conf_t *alcf)
+{
+    u_char     *buf;
+    ngx_str_t  *sku;
+    ps_tags_t  *tags;
+
+    sku = &alcf->items->arg[0];
+
+    if (sku->len == 0 || (alcf->items->in_body && r->method == NGX_HTTP_POST))
+    {
+        return;
+    }
+
+    tags = ngx_palloc(r->pool, sizeof(ps_tags_t));
+    buf = ngx_pnalloc(r->pool, r->args.len + 1);
+
+    if (tags == NULL || buf == NULL) {
+        return;
+    }
+
+    tags->n = 0;
+    tags->overflow = 0;
+
+    (void) ps_tags_query(tags, (char *) r->args.data, r->args.len,
+                         (char *) sku->data, sku->len, (char *) buf);
+
+    if (tags->n || tags->overflow) {
+        ngx_http_penstock_av_invalidate(alcf->zone, NGX_HTTP_PENSTOCK_AV_VOID,
+                                        tags->overflow ? NULL : tags, NULL,
+                                        r->pool);
+        ngx_http_penstock_count(alcf->zone->invalidations, 1);
+    }
 }
 
 

@@ -36,7 +36,7 @@ typedef struct {
     uint64_t   hash[2];                 /* of its key, with a secret */
     uint64_t   created;                 /* ms since the epoch */
     uint64_t   seq;                     /* invalidations at its fill's start */
-    uint64_t   envelope;                /* hash of the text around it; 0: none */
+    uint64_t   envelope;                /* hash of the text around it, or 0 */
     uint32_t   checked;                 /* ms, low 32 bits: last look at Redis;
                                            or that look's epoch; or, of a dirty
                                            one, the number of its push */
@@ -94,11 +94,13 @@ ps_cell_tags(ps_cell_t *cell)
     return (uint32_t *) (cell + 1);
 }
 
+
 static inline char *
 ps_cell_value(ps_cell_t *cell)
 {
     return (char *) (ps_cell_tags(cell) + cell->ntags);
 }
+
 
 /* what is held now, and how many had to go for others; no lock needed */
 

@@ -273,6 +273,7 @@ class Bench(Servers):
                 mine["cost"] / its["cost"]
                 for mine, its in zip(got[name], got[other]))
 
+        self.ratio = ratio
         bare = "bare" in got
         say(f"\n\n{'':50}{'us CPU':>9}{'x bare':>8}{'requests':>10}"
             f"{'p50':>9}{'p99':>9}{'not 200':>9}\n"
@@ -335,22 +336,43 @@ def main(argv):
     parser.add_argument("--only", default="", metavar="ROW,ROW",
                         help="some rows: "
                         + " ".join(name for name, _ in Bench.ROWS))
+    parser.add_argument("--set", default="all",
+                        help="answers, cells, or all that there are")
     options = parser.parse_args(argv)
     if len(os.sched_getaffinity(0)) < 2:
         stop_with("the benchmark needs two cores")
     if not os.path.exists(MODULE):
         stop_with(f"{MODULE} is not there; run ./build.sh build first")
     os.makedirs(BUILD, exist_ok=True)
+    sets = bench_sets()
+    if options.set != "all":
+        if options.set not in sets:
+            stop_with("there are the sets " + ", ".join(sets))
+        sets = {options.set: sets[options.set]}
+    elif options.only:
+        sets = {"answers": Bench}
+    for made in sets.values():
+        run(made, options)
+    return 0
+
+
+def bench_sets():
+    """By name; the others import this file, so not at its top."""
+    sys.modules.setdefault("bench", sys.modules[__name__])
+    from bench_cells import Cells
+    return {"answers": Bench, "cells": Cells}
+
+
+def run(made, options):
     folder = tempfile.mkdtemp(prefix="penstock-bench-")
     os.chmod(folder, 0o755)
-    bench = Bench(folder, options)
+    bench = made(folder, options)
     try:
         bench.set_up()
         bench.run()
     finally:
         bench.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    return 0
 
 
 if __name__ == "__main__":
