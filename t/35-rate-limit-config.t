@@ -140,7 +140,7 @@ rate_limit_zone $remote_addr zone=a:1m rate=1r/s brust=5;
 --- config
 --- must_die
 --- error_log
-invalid parameter "brust=5", use zone=, rate=, burst=, redis=, sync= or fallback=
+invalid parameter "brust=5", use zone=, rate=, burst=, plan=, redis=, sync= or fallback=
 
 
 

@@ -283,6 +283,8 @@ my %wrong = (
          . "sync=loose;", 'invalid sync "loose", use "exact" or "lease"'],
         ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s sync=lease;',
          '"sync=" of zone "a" needs "redis=NAME"'],
+        ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s plan=$none;',
+         'unknown "none" variable'],
         ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s redis=;',
          'redis'],
         ['http', 'rate_limit_zone $uri zone=a:1m rate=1r/s redis=none;',
@@ -331,6 +333,10 @@ my %wrong = (
          . 'is not defined'],
         ['location', 'rate_limit_concurrency zone=a cost=2;', 'invalid or '
          . 'repeated parameter "cost=2", use zone=NAME and dry_run'],
+    ],
+    rate_limit_admin => [
+        ['location', 'rate_limit_admin; rate_limit_admin;',
+         '"rate_limit_admin" directive is duplicate'],
     ],
     rate_limit_headers => [
         ['http', 'rate_limit_headers yes;', 'invalid value "yes" in '

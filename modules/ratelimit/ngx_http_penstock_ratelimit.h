@@ -16,7 +16,9 @@
 #include "ngx_http_penstock_redis.h"
 #include "ngx_http_penstock_ratelimit_slots.h"
 #include "ps_gcra_table.h"
+#include "ps_hot.h"
 #include "ps_lease.h"
+#include "ps_overrides.h"
 
 
 typedef enum {
@@ -28,11 +30,29 @@ typedef enum {
 } ngx_http_penstock_ratelimit_result_e;
 
 
+/* what a zone holds in shared memory */
+
+typedef struct {
+    ps_gcra_table_t             *table;
+    ps_hot_t                    *hot;
+    ps_overrides_t              *overrides;  /* changes: under the mutex */
+    ngx_slab_pool_t             *shpool;
+
+    /* of the overrides in Redis */
+
+    ngx_atomic_t                 asked;      /* ms, when a worker did last */
+    ngx_atomic_t                 version;    /* what is in force here */
+} ngx_http_penstock_ratelimit_memory_t;
+
+
 typedef struct {
     ngx_str_t                    name;
     ngx_shm_zone_t              *shm_zone;
 
     ngx_http_complex_value_t     key;
+    ngx_str_t                    key_text;   /* as written, for lists */
+    ngx_str_t                    rate_text;
+    ngx_http_complex_value_t    *plan;
     ngx_http_complex_value_t    *rate;       /* NULL: "limit" is it */
     ps_gcra_t                    limit;
     ngx_uint_t                   burst;
@@ -45,7 +65,17 @@ typedef struct {
     ngx_int_t                    counters[
                                      NGX_HTTP_PENSTOCK_RATELIMIT_RESULTS];
     ngx_int_t                    evicted;
+
+    ngx_http_penstock_redis_call_t   call;   /* this worker's, about
+                                                overrides */
+    uint64_t                     known;      /* the version it asked with */
 } ngx_http_penstock_ratelimit_zone_t;
+
+
+typedef struct {
+    ngx_array_t                  zones;
+                                 /* ngx_http_penstock_ratelimit_zone_t * */
+} ngx_http_penstock_ratelimit_main_conf_t;
 
 
 /* of rate_limit_concurrency_zone */
@@ -85,13 +115,17 @@ typedef struct {
 typedef struct {
     ngx_http_penstock_ratelimit_zone_t  *zone;
     ps_gcra_table_t             *table;
+    ngx_http_penstock_ratelimit_memory_t  *memory;
     ps_gcra_t                   *limit;
+    ps_override_t               *override;   /* NULL: none, or no room */
     ngx_str_t                    key;
     uint64_t                     hash;
     uint64_t                     cost;
     ps_gcra_result_t             result;
 
     unsigned                     dry_run:1;
+    unsigned                     trial:1;    /* an override in dry run, beside
+                                                the limit in force */
     unsigned                     local:1;    /* to be decided by "table" */
     unsigned                     lease:1;    /* to be decided by a lease */
     unsigned                     leased:1;   /* debited to one */
@@ -243,14 +277,53 @@ ngx_int_t ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t **state);
 
 /*
- * The item of one limit on a request: key, rate and cost are evaluated; the
- * cost is "n" where "cost" is NULL.  NGX_DECLINED: the key is empty.
- * NGX_ERROR: no memory, or a rate that is none, which is logged.
+ * The items of one limit on a request: key, rate, overrides and cost are
+ * evaluated; the cost is "n" where "cost" is NULL.  Returns how many: 1, or 2
+ * if there is an override in dry run; 0: the key is empty; NGX_ERROR: no
+ * memory, or a rate that is none, which is logged.
  */
 
 ngx_int_t ngx_http_penstock_ratelimit_item(ngx_http_request_t *r,
     ngx_shm_zone_t *shm_zone, ngx_http_complex_value_t *cost, uint64_t n,
-    ngx_http_penstock_ratelimit_item_t *item);
+    ngx_http_penstock_ratelimit_item_t item[2]);
+
+/*
+ * Puts the zone's overrides for this request into its item, and, if one is
+ * in dry run, makes another item of that.  Returns as above.
+ */
+
+ngx_int_t ngx_http_penstock_ratelimit_override(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_item_t item[2]);
+
+/* a key as overrides, Redis and lists name it: longer ones by their digest,
+   in "buf"; NGX_ERROR: no digest */
+
+#define NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX  PS_OVERRIDE_TEXT
+
+ngx_int_t ngx_http_penstock_ratelimit_key_name(ngx_str_t *key,
+    u_char buf[NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX], ngx_str_t *name);
+
+/* asks Redis for overrides that changed; "now": without waiting for the turn */
+
+void ngx_http_penstock_ratelimit_overrides_load(
+    ngx_http_penstock_ratelimit_zone_t *zone, ngx_uint_t now);
+
+ngx_int_t ngx_http_penstock_ratelimit_overrides_process(ngx_cycle_t *cycle);
+
+/* scripts of a change, see ngx_http_penstock_ratelimit_overrides.c */
+
+extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_put;
+extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_delete;
+
+/* penstock:rl:overrides:{ZONE}; NGX_ERROR: no memory */
+
+ngx_int_t ngx_http_penstock_ratelimit_overrides_name(ngx_pool_t *pool,
+    ngx_http_penstock_ratelimit_zone_t *zone, ngx_str_t *name);
+
+/* "rate_limit_admin" */
+
+char *ngx_http_penstock_ratelimit_admin(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 /*
  * Decides the items: checks all, then debits all or none.  NGX_OK: all let
@@ -321,6 +394,9 @@ extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_back;
  * A key's name in Redis, in "pool": PREFIX ZONE:KEY}, or the digest of a key
  * that is long; a prefix ends with the brace that begins a cluster's tag.
  */
+
+#define ngx_http_penstock_ratelimit_prefix(item)                              \
+    ((item)->trial ? "penstock:rl:trial:{" : "penstock:rl:{")
 
 ngx_int_t ngx_http_penstock_ratelimit_redis_name(ngx_pool_t *pool,
     const char *prefix, ngx_str_t *zone, ngx_str_t *key, ngx_str_t *name);

@@ -8,7 +8,13 @@
 
 /* of the table in a zone; a change makes a reload start with a new one */
 
-#define NGX_HTTP_PENSTOCK_RATELIMIT_LAYOUT  1
+#define NGX_HTTP_PENSTOCK_RATELIMIT_LAYOUT  2
+
+
+/* of overrides (both sets) and of hot keys in a zone, bytes, at most */
+
+#define NGX_HTTP_PENSTOCK_RATELIMIT_OVERRIDES_SIZE  (1024 * 1024)
+#define NGX_HTTP_PENSTOCK_RATELIMIT_HOT_SIZE        (64 * 1024)
 
 
 /* what stood behind NAME= in a rate_limit_zone */
@@ -17,6 +23,7 @@ typedef struct {
     ngx_str_t  zone;
     ngx_str_t  rate;
     ngx_str_t  burst;
+    ngx_str_t  plan;
     ngx_str_t  redis;
     ngx_str_t  sync;
     ngx_str_t  fallback;
@@ -49,13 +56,15 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     ssize_t                              size;
     ngx_str_t                           *value;
     ngx_http_compile_complex_value_t     ccv;
-    ngx_http_penstock_ratelimit_zone_t  *zone;
-    ngx_http_penstock_ratelimit_args_t   args;
+    ngx_http_penstock_ratelimit_zone_t       *zone, **zonep;
+    ngx_http_penstock_ratelimit_args_t        args;
+    ngx_http_penstock_ratelimit_main_conf_t  *rmcf;
 
     ngx_http_penstock_ratelimit_param_t  params[] = {
         { "zone=", &args.zone },
         { "rate=", &args.rate },
         { "burst=", &args.burst },
+        { "plan=", &args.plan },
         { "redis=", &args.redis },
         { "sync=", &args.sync },
         { "fallback=", &args.fallback }
@@ -98,8 +107,28 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     ccv.value = &value[1];
     ccv.complex_value = &zone->key;
 
+    zone->key_text = value[1];
+    zone->rate_text = args.rate;
+
     if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
         return NGX_CONF_ERROR;
+    }
+
+    if (args.plan.data) {
+        zone->plan = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+        if (zone->plan == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+        ccv.cf = cf;
+        ccv.value = &args.plan;
+        ccv.complex_value = zone->plan;
+
+        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
     }
 
     if (ngx_http_penstock_zone_parse(cf, &args.zone, &zone->name, &size)
@@ -129,6 +158,16 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     if (zone->shm_zone == NULL) {
         return NGX_CONF_ERROR;
     }
+
+    rmcf = ngx_http_conf_get_module_main_conf(cf,
+                                          ngx_http_penstock_ratelimit_module);
+
+    zonep = ngx_array_push(&rmcf->zones);
+    if (zonep == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *zonep = zone;
 
     return NGX_CONF_OK;
 }
@@ -398,8 +437,8 @@ ngx_http_penstock_ratelimit_evicted(ngx_conf_t *cf,
 
 
 /*
- * The table takes all pages of the zone but two.  It is made once; after a
- * reload that leaves name and size alone the states go on, even under
+ * Overrides get a sixteenth of the zone for their two sets, hot keys less; the table takes all other pages but two.  All of it is made once;
+ * after a reload that leaves name and size alone it goes on, even under
  * another rate or burst.
  */
 
@@ -407,30 +446,59 @@ static ngx_int_t
 ngx_http_penstock_ratelimit_init_zone(ngx_shm_zone_t *zone,
     ngx_slab_pool_t *shpool, void *conf, void **data)
 {
-    void    *mem;
-    size_t   size;
-    u_char   seed[PS_SIPHASH_KEY_LEN];
+    void                                  *mem;
+    size_t                                 size;
+    u_char                                 seed[PS_SIPHASH_KEY_LEN];
+    ngx_http_penstock_ratelimit_memory_t  *memory;
 
-    if (shpool->pfree < 4) {
+    memory = ngx_slab_calloc(shpool,
+                             sizeof(ngx_http_penstock_ratelimit_memory_t));
+    if (memory == NULL
+        || ngx_http_penstock_random(seed, sizeof(seed)) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    size = (shpool->pfree - 2) * ngx_pagesize;
+    memory->shpool = shpool;
+
+    size = zone->shm.size / 16;
+    size = ngx_min(ngx_max(size, 4096),
+                   NGX_HTTP_PENSTOCK_RATELIMIT_OVERRIDES_SIZE);
 
     mem = ngx_slab_alloc(shpool, size);
     if (mem == NULL) {
         return NGX_ERROR;
     }
 
-    if (ngx_http_penstock_random(seed, sizeof(seed)) != NGX_OK) {
+    memory->overrides = ps_overrides_init(mem, size, seed);
+
+    size = zone->shm.size / 128;
+    size = ngx_min(ngx_max(size, 4096), NGX_HTTP_PENSTOCK_RATELIMIT_HOT_SIZE);
+
+    mem = ngx_slab_alloc(shpool, size);
+    if (mem == NULL || shpool->pfree < 3) {
         return NGX_ERROR;
     }
 
-    *data = ps_gcra_table_init(mem, size, seed);
+    memory->hot = ps_hot_init(mem, size);
+
+    size = (shpool->pfree - 2) * ngx_pagesize;
+
+    mem = ngx_slab_alloc(shpool, size);
+    if (mem == NULL
+        || ngx_http_penstock_random(seed, sizeof(seed)) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    memory->table = ps_gcra_table_init(mem, size, seed);
 
     ngx_explicit_memzero(seed, sizeof(seed));
 
-    return *data ? NGX_OK : NGX_ERROR;
+    *data = memory;
+
+    return (memory->overrides && memory->hot && memory->table)
+           ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -199,7 +199,8 @@ ngx_http_penstock_ratelimit_lease_find(ngx_http_request_t *r,
         }
     }
 
-    if (ngx_http_penstock_ratelimit_redis_name(r->pool, "penstock:rl:{",
+    if (ngx_http_penstock_ratelimit_redis_name(r->pool,
+                                     ngx_http_penstock_ratelimit_prefix(item),
                                                &item->zone->name, &item->key,
                                                &name)
         != NGX_OK)

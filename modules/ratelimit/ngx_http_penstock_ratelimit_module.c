@@ -25,6 +25,7 @@ static ngx_int_t ngx_http_penstock_ratelimit_header_filter(
     ngx_http_request_t *r);
 
 static ngx_int_t ngx_http_penstock_ratelimit_add_variables(ngx_conf_t *cf);
+static void *ngx_http_penstock_ratelimit_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_penstock_ratelimit_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_penstock_ratelimit_merge_loc_conf(ngx_conf_t *cf,
     void *parent, void *child);
@@ -52,6 +53,13 @@ static ngx_command_t  ngx_http_penstock_ratelimit_commands[] = {
       0,
       NULL },
 
+    { ngx_string("rate_limit_admin"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_penstock_ratelimit_admin,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("rate_limit_headers"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -74,7 +82,8 @@ static ngx_http_module_t  ngx_http_penstock_ratelimit_module_ctx = {
     ngx_http_penstock_ratelimit_add_variables, /* preconfiguration */
     ngx_http_penstock_ratelimit_init,      /* postconfiguration */
 
-    NULL,                                  /* create main configuration */
+    ngx_http_penstock_ratelimit_create_main_conf,
+                                           /* create main configuration */
     NULL,                                  /* init main configuration */
 
     NULL,                                  /* create server configuration */
@@ -94,7 +103,7 @@ ngx_module_t  ngx_http_penstock_ratelimit_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_http_penstock_ratelimit_overrides_process, /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -276,6 +285,28 @@ ngx_http_penstock_ratelimit_add_variables(ngx_conf_t *cf)
     }
 
     return NGX_OK;
+}
+
+
+static void *
+ngx_http_penstock_ratelimit_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_penstock_ratelimit_main_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool,
+                       sizeof(ngx_http_penstock_ratelimit_main_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&conf->zones, cf->pool, 4,
+                       sizeof(ngx_http_penstock_ratelimit_zone_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return conf;
 }
 
 

@@ -14,10 +14,6 @@
 #include "ngx_http_penstock_ratelimit.h"
 
 
-/* longer keys are stored as their digest */
-
-#define NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX  128
-
 #define NGX_HTTP_PENSTOCK_RATELIMIT_NARGS    4
 
 
@@ -85,7 +81,8 @@ ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
             continue;
         }
 
-        if (ngx_http_penstock_ratelimit_redis_name(r->pool, "penstock:rl:{",
+        if (ngx_http_penstock_ratelimit_redis_name(r->pool,
+                                 ngx_http_penstock_ratelimit_prefix(&items[i]),
                                                    &items[i].zone->name,
                                                    &items[i].key, key++)
             != NGX_OK)
@@ -246,7 +243,8 @@ ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
 {
     ngx_str_t  argv[2];
 
-    if (ngx_http_penstock_ratelimit_redis_name(r->pool, "penstock:rl:{",
+    if (ngx_http_penstock_ratelimit_redis_name(r->pool,
+                                     ngx_http_penstock_ratelimit_prefix(item),
                                                &item->zone->name, &item->key,
                                                &argv[0])
         != NGX_OK
@@ -270,23 +268,16 @@ ngx_int_t
 ngx_http_penstock_ratelimit_redis_name(ngx_pool_t *pool, const char *prefix,
     ngx_str_t *zone, ngx_str_t *key, ngx_str_t *name)
 {
-    u_char  *p;
-    size_t   len;
-    u_char   digest[NGX_HTTP_PENSTOCK_KEY_LEN];
+    u_char     *p;
+    u_char      buf[NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX];
+    ngx_str_t   text;
 
-    len = key->len;
-
-    if (len > NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX) {
-
-        if (ngx_http_penstock_sha256(key, 1, digest) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        len = sizeof("sha256:") - 1 + 2 * sizeof(digest);
+    if (ngx_http_penstock_ratelimit_key_name(key, buf, &text) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     p = ngx_pnalloc(pool, ngx_strlen(prefix) + sizeof(":}") - 1 + zone->len
-                          + len);
+                          + text.len);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -294,18 +285,36 @@ ngx_http_penstock_ratelimit_redis_name(ngx_pool_t *pool, const char *prefix,
     name->data = p;
 
     p = ngx_sprintf(p, "%s%V:", prefix, zone);
-
-    if (key->len > NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX) {
-        p = ngx_cpymem(p, "sha256:", sizeof("sha256:") - 1);
-        p = ngx_hex_dump(p, digest, sizeof(digest));
-
-    } else {
-        p = ngx_cpymem(p, key->data, len);
-    }
-
+    p = ngx_cpymem(p, text.data, text.len);
     *p++ = '}';
 
     name->len = p - name->data;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_ratelimit_key_name(ngx_str_t *key,
+    u_char buf[NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX], ngx_str_t *name)
+{
+    u_char  *p;
+    u_char   digest[NGX_HTTP_PENSTOCK_KEY_LEN];
+
+    if (key->len <= NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX) {
+        *name = *key;
+        return NGX_OK;
+    }
+
+    if (ngx_http_penstock_sha256(key, 1, digest) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(buf, "sha256:", sizeof("sha256:") - 1);
+    p = ngx_hex_dump(p, digest, sizeof(digest));
+
+    name->data = buf;
+    name->len = p - buf;
 
     return NGX_OK;
 }

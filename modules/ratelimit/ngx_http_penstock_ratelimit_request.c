@@ -12,6 +12,8 @@ static ngx_uint_t ngx_http_penstock_ratelimit_counted(
     ngx_http_penstock_ratelimit_zone_t *zone);
 static ngx_int_t ngx_http_penstock_ratelimit_rate(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_item_t *item);
+static void ngx_http_penstock_ratelimit_used(
+    ngx_http_penstock_ratelimit_item_t *item);
 static ngx_int_t ngx_http_penstock_ratelimit_cost(ngx_http_request_t *r,
     ngx_http_complex_value_t *cost, ngx_http_penstock_ratelimit_item_t *item);
 
@@ -59,9 +61,9 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_loc_conf_t *rlcf, ngx_uint_t before_auth,
     ngx_http_penstock_ratelimit_state_t **state)
 {
-    ngx_int_t                             rc;
+    ngx_int_t                             k, n;
     ngx_uint_t                            i, first;
-    ngx_http_penstock_ratelimit_item_t    item, *slot;
+    ngx_http_penstock_ratelimit_item_t    item[2], *slot;
     ngx_http_penstock_ratelimit_zone_t   *zone;
     ngx_http_penstock_ratelimit_limit_t  *limit;
     ngx_http_penstock_ratelimit_state_t  *st;
@@ -82,9 +84,9 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
             continue;
         }
 
-        rc = ngx_http_penstock_ratelimit_item(r, limit[i].shm_zone,
-                                              limit[i].cost, 1, &item);
-        if (rc == NGX_DECLINED) {
+        n = ngx_http_penstock_ratelimit_item(r, limit[i].shm_zone,
+                                             limit[i].cost, 1, item);
+        if (n == 0) {
             continue;
         }
 
@@ -95,7 +97,7 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
             }
         }
 
-        if (rc == NGX_ERROR) {
+        if (n == NGX_ERROR) {
             st->items.nelts = first;
             st->failed = 1;
 
@@ -103,13 +105,15 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
                                             "A rate limit is misconfigured.");
         }
 
-        slot = ngx_array_push(&st->items);
-        if (slot == NULL) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+        for (k = 0; k < n; k++) {
+            slot = ngx_array_push(&st->items);
+            if (slot == NULL) {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
 
-        *slot = item;
-        slot->dry_run = limit[i].dry_run;
+            *slot = item[k];
+            slot->dry_run |= limit[i].dry_run;
+        }
     }
 
     if (st == NULL || st->items.nelts == first) {
@@ -126,7 +130,7 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
 ngx_int_t
 ngx_http_penstock_ratelimit_item(ngx_http_request_t *r,
     ngx_shm_zone_t *shm_zone, ngx_http_complex_value_t *cost, uint64_t n,
-    ngx_http_penstock_ratelimit_item_t *item)
+    ngx_http_penstock_ratelimit_item_t item[2])
 {
     ngx_str_t                            key;
     ngx_http_penstock_ratelimit_zone_t  *zone;
@@ -138,13 +142,14 @@ ngx_http_penstock_ratelimit_item(ngx_http_request_t *r,
     }
 
     if (key.len == 0) {
-        return NGX_DECLINED;
+        return 0;
     }
 
     ngx_memzero(item, sizeof(ngx_http_penstock_ratelimit_item_t));
 
     item->zone = zone;
-    item->table = ngx_http_penstock_zone_data(shm_zone);
+    item->memory = ngx_http_penstock_zone_data(shm_zone);
+    item->table = item->memory->table;
     item->key = key;
     item->hash = ps_gcra_table_hash(item->table, key.data, key.len);
     item->cost = n;
@@ -155,7 +160,15 @@ ngx_http_penstock_ratelimit_item(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    return cost ? ngx_http_penstock_ratelimit_cost(r, cost, item) : NGX_OK;
+    if (cost && ngx_http_penstock_ratelimit_cost(r, cost, item) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ps_overrides_number(item->memory->overrides) == 0) {
+        return 1;
+    }
+
+    return ngx_http_penstock_ratelimit_override(r, item);
 }
 
 
@@ -277,11 +290,27 @@ ngx_http_penstock_ratelimit_account(ngx_http_penstock_ratelimit_decision_t *d,
 
     for (i = 0; i < d->n; i++) {
 
+        if (rc == NGX_DECLINED && (item[i].dry_run || !item[i].refused)
+            && !item[i].fallback)
+        {
+            /* another one refused: this one has not counted it */
+
+            continue;
+        }
+
         if (item[i].refused) {
             ngx_log_error(NGX_LOG_INFO, d->request->connection->log, 0,
                           "rate limit%s by zone \"%V\"",
                           item[i].dry_run ? ", dry run," : "",
                           &item[i].zone->name);
+        }
+
+        if (item[i].decided) {
+            ngx_http_penstock_ratelimit_used(&item[i]);
+        }
+
+        if (item[i].trial && !item[i].refused) {
+            continue;
         }
 
         if (item[i].fallback) {
@@ -291,17 +320,36 @@ ngx_http_penstock_ratelimit_account(ngx_http_penstock_ratelimit_decision_t *d,
             result = item[i].dry_run ? NGX_HTTP_PENSTOCK_RATELIMIT_DRY_RUN
                                      : NGX_HTTP_PENSTOCK_RATELIMIT_REJECTED;
 
-        } else if (rc == NGX_DECLINED) {
-
-            /* another one refused: this one has not counted it */
-
-            continue;
-
         } else {
             result = NGX_HTTP_PENSTOCK_RATELIMIT_PASSED;
         }
 
         ngx_http_penstock_count(item[i].zone->counters[result], 1);
+    }
+}
+
+
+/* the key's use, and the override's, if this limit was asked */
+
+static void
+ngx_http_penstock_ratelimit_used(ngx_http_penstock_ratelimit_item_t *item)
+{
+    u_char      buf[NGX_HTTP_PENSTOCK_RATELIMIT_KEY_MAX];
+    ngx_str_t   name;
+
+    if (item->override) {
+        ps_overrides_use(item->memory->overrides, item->override,
+                         item->refused);
+    }
+
+    if (!item->trial
+        && ps_hot_use(item->memory->hot, item->hash,
+                      ngx_current_msec / 1000, item->refused)
+        && ngx_http_penstock_ratelimit_key_name(&item->key, buf, &name)
+           == NGX_OK)
+    {
+        ps_hot_take(item->memory->hot, item->hash, ngx_current_msec / 1000,
+                    item->refused, (char *) name.data, name.len);
     }
 }
 

@@ -14,7 +14,7 @@
 
 
 typedef struct {
-    ngx_http_penstock_ratelimit_item_t       item;
+    ngx_http_penstock_ratelimit_item_t       item[2];
     ngx_http_penstock_ratelimit_decision_t   decision;
 } ngx_http_penstock_ratelimit_spending_t;
 
@@ -36,7 +36,7 @@ ngx_http_penstock_ratelimit_spend_zone(ngx_conf_t *cf, ngx_str_t *name)
 ngx_int_t
 ngx_http_penstock_ratelimit_spend(ngx_http_penstock_ratelimit_spend_t *spend)
 {
-    ngx_int_t                                rc;
+    ngx_int_t                                n;
     ngx_http_penstock_ratelimit_spending_t  *s;
 
     spend->pending = NULL;
@@ -50,18 +50,18 @@ ngx_http_penstock_ratelimit_spend(ngx_http_penstock_ratelimit_spend_t *spend)
         return NGX_ERROR;
     }
 
-    rc = ngx_http_penstock_ratelimit_item(spend->request, spend->zone, NULL,
-                                          spend->cost, &s->item);
-    if (rc != NGX_OK) {
-        spend->rc = (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
+    n = ngx_http_penstock_ratelimit_item(spend->request, spend->zone, NULL,
+                                         spend->cost, s->item);
+    if (n == 0 || n == NGX_ERROR) {
+        spend->rc = n ? NGX_ERROR : NGX_OK;
         return spend->rc;
     }
 
     ngx_memzero(&s->decision, sizeof(ngx_http_penstock_ratelimit_decision_t));
 
     s->decision.request = spend->request;
-    s->decision.items = &s->item;
-    s->decision.n = 1;
+    s->decision.items = s->item;
+    s->decision.n = n;
     s->decision.wake = ngx_http_penstock_ratelimit_spend_wake;
     s->decision.data = spend;
 
@@ -117,7 +117,7 @@ ngx_http_penstock_ratelimit_spend_step(
     }
 
     spend->pending = NULL;
-    spend->fallback = s->item.fallback;
+    spend->fallback = s->item[0].fallback;
 
     if (rc == NGX_ERROR) {
         return rc;
@@ -129,14 +129,14 @@ ngx_http_penstock_ratelimit_spend_step(
         return rc;
     }
 
-    if (s->item.unknown) {
+    if (s->item[0].unknown) {
         spend->retry_after = NGX_HTTP_PENSTOCK_RATELIMIT_SPEND_LATER;
 
-    } else if (s->item.result.retry == PS_GCRA_NEVER) {
+    } else if (s->item[0].result.retry == PS_GCRA_NEVER) {
         spend->retry_after = NGX_HTTP_PENSTOCK_RATELIMIT_NEVER;
 
     } else {
-        retry = s->item.result.retry / 1000000;
+        retry = s->item[0].result.retry / 1000000;
         spend->retry_after = (ngx_msec_t) retry + 1;
     }
 
