@@ -6,12 +6,14 @@ around them, and every answer held against what was true.
     demo.py                      generated catalogue and orders
     demo.py --orders FILE        CSV: invoice,sku,quantity,customer,country
     demo.py --erp tryton         before Tryton instead of the small test ERP
+    demo.py --gateways 2         as many before it, with one Redis
     demo.py --keep               leave it running, with three lines to try
 
 Exit status: 0 all promises held, 1 one did not, 2 it could not run.
 """
 
 import argparse
+import glob
 import json
 import os
 import random
@@ -105,10 +107,11 @@ def wait_for(port, process, what, log, seconds=20):
 
 
 class Servers:
-    """Redis, ERP and gateway in one folder; the last started stops first."""
+    """Redis, ERP and gateways in one folder; the last started stops first."""
 
     def __init__(self, folder):
         self.folder, self.processes = folder, []
+        self.prefixes, self.ports = [], []
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -148,11 +151,18 @@ class Servers:
         wait_for(self.erp_port, process, "the ERP", self.path("erp.log"), 600)
         return process
 
-    def gateway(self, config, jwks):
-        """The configuration as it is; only site/ gets this run's addresses,
-        by the same lines with other numbers."""
-        self.port = free_port()
-        prefix = self.path("gateway")
+    @property
+    def port(self):
+        return self.ports[0]
+
+    def gateway(self, config, jwks, of=1):
+        """One of so many gateways.  The configuration as it is; only site/
+        gets this run's addresses and its share of the ERP's concurrency, by
+        the same lines with other numbers."""
+        number = "" if not self.ports else str(len(self.ports) + 1)
+        self.ports.append(free_port())
+        prefix = self.path("gateway" + number)
+        self.prefixes.append(prefix)
         shutil.copytree(config, prefix)
         for name in ("modules", "keys", "logs", "run"):
             os.makedirs(os.path.join(prefix, name), exist_ok=True)
@@ -161,7 +171,7 @@ class Servers:
         with open(os.path.join(prefix, "keys/issuer.jwks"), "w") as file:
             file.write(jwks)
         for name, old, new in (
-                ("listen.conf", "127.0.0.1:8080", self.port),
+                ("listen.conf", "127.0.0.1:8080", self.ports[-1]),
                 ("redis.conf", "127.0.0.1:6379", self.redis_port),
                 ("upstream.conf", "127.0.0.1:9000", self.erp_port)):
             path = os.path.join(prefix, "site", name)
@@ -170,8 +180,12 @@ class Servers:
             if old not in text:
                 stop_with(f"{path} does not name {old}, which this run would"
                           " replace by an address of its own")
+            text = text.replace(old, f"127.0.0.1:{new}")
+            if name == "upstream.conf":
+                text = re.sub(r"\b(max_conns=|keepalive )(\d+)", lambda m:
+                              m[1] + str(max(1, int(m[2]) // of)), text)
             with open(path, "w") as file:
-                file.write(text.replace(old, f"127.0.0.1:{new}"))
+                file.write(text)
         argv = [NGINX, "-p", prefix + "/", "-e", "logs/error.log",
                 "-c", "nginx.conf", "-g", "daemon off;"]
         log = os.path.join(prefix, "logs/error.log")
@@ -180,16 +194,19 @@ class Servers:
         if check.returncode:
             stop_with("nginx does not take the configuration:\n"
                       + check.stderr)
-        process = self.start("nginx", argv)
-        wait_for(self.port, process, "the gateway",
-                 log if os.path.exists(log) else self.path("nginx.log"))
+        process = self.start("nginx" + number, argv)
+        wait_for(self.ports[-1], process, "the gateway", log
+                 if os.path.exists(log) else self.path(f"nginx{number}.log"))
 
     def bad_log_lines(self):
-        with open(self.path("gateway/logs/error.log"),
-                  errors="replace") as file:
-            lines = [line.strip() for line in file if BAD_LINE.search(line)]
-        with open(self.path("nginx.log"), errors="replace") as file:
-            lines += [line.strip() for line in file if BAD_LINE.search(line)]
+        paths = [os.path.join(prefix, "logs/error.log")
+                 for prefix in self.prefixes]
+        paths += glob.glob(self.path("nginx*.log"))
+        lines = []
+        for path in paths:
+            with open(path, errors="replace") as file:
+                lines += [line.strip() for line in file
+                          if BAD_LINE.search(line)]
         return lines
 
     def ask_erp(self, path, body=None):
@@ -268,7 +285,7 @@ def play(servers, load, plan):
     """Runs the load and shows how it goes."""
     total = len(plan.steps["browse"])
     process = subprocess.Popen(
-        [load, str(servers.port), servers.path("plan"),
+        [load, ",".join(map(str, servers.ports)), servers.path("plan"),
          servers.path("results"), servers.path("bodies")],
         stdout=subprocess.PIPE, text=True)
     servers.processes.append(process)
@@ -310,11 +327,13 @@ def run(options, folder, servers):
     tokens = Tokens(folder)
     servers.redis()
     servers.erp(servers.path("catalogue.csv"), options)
-    servers.gateway(options.config, tokens.set())
+    for _ in range(options.gateways):
+        servers.gateway(options.config, tokens.set(), options.gateways)
     name = {"sandbox": "the ERP", "tryton": "Tryton"}[options.erp]
     say(f"Redis on {servers.redis_port}, {name} on {servers.erp_port} "
-        f"(+{options.erp_latency}, {options.erp_concurrency} at once), the "
-        f"gateway on {servers.port}")
+        f"(+{options.erp_latency}, {options.erp_concurrency} at once), "
+        + ("the gateway on " if options.gateways == 1 else "gateways on ")
+        + " and ".join(map(str, servers.ports)))
     by_channel = tokens.all()
     plan = plans.build(orders, skus, by_channel, options.reads_per_order,
                        options.lanes)
@@ -338,10 +357,12 @@ def run(options, folder, servers):
         since = rows[-1][0]
     may_be_old = options.max_age + options.answer_time
     verdict = judge.judge(plan, servers.path("results"),
-                          servers.path("bodies"), history, may_be_old)
+                          servers.path("bodies"), history, may_be_old,
+                          options.gateways, options.elsewhere)
     text, held = judge.table(
         verdict, servers.ask_erp("/__stats"), servers.ask_erp("/__audit"),
-        options.erp_concurrency, may_be_old, servers.bad_log_lines())
+        options.erp_concurrency, may_be_old, servers.bad_log_lines(),
+        options.elsewhere if options.gateways > 1 else None)
     say(text)
     say(("All promises held" if held else "Not all promises held")
         + f", in {time.monotonic() - started:.0f} s.")
@@ -385,6 +406,12 @@ def main(argv):
     parser.add_argument("--erp", choices=ERPS, default="sandbox",
                         help="which ERP (default sandbox, a small one made"
                         " for tests)")
+    parser.add_argument("--gateways", type=int, default=1, metavar="N",
+                        choices=range(1, 5), help="gateways that share one"
+                        " Redis (default 1)")
+    parser.add_argument("--elsewhere", type=float, default=1.0,
+                        metavar="SECONDS", help="an order is seen by reads of"
+                        " other gateways after this time, at most (default 1)")
     parser.add_argument("--erp-latency", metavar="TIME",
                         help="added to the ERP's own (default 80ms; 0ms with"
                         " Tryton, which is slow enough)")

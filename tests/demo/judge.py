@@ -8,6 +8,9 @@ to a read that was sent at time T must show each change that
     the ERP's max-age, the time while it is revalidated, and one answer time.
 
 It may show later ones.  A quantity that never was true fails too.
+
+With several gateways, the one that took an order shows it at once; the others
+after the time that a change may take from one to the other.
 """
 
 import bisect
@@ -65,6 +68,11 @@ class Body:
             or any(not any(w[0] <= received and sent < w[1] for w in windows)
                    for windows in self.many)
 
+    def lateness(self, sent):
+        """us since it should have shown what it does not"""
+        return max(0, sent - min([self.until] + [
+            max(w[1] for w in windows) for windows in self.many]))
+
     def age(self, sent):
         """us since the oldest quantity in it was no longer true"""
         oldest = min([self.true] + [max(w[2] for w in windows)
@@ -85,7 +93,8 @@ def read_bodies(path):
 
 class Verdict:
     def __init__(self):
-        self.reads = 0
+        self.reads = self.partial = 0
+        self.late, self.latest = 0, 0     # orders of other gateways, us
         self.times = {"hit": [], "miss": []}
         self.cache = collections.Counter()
         self.stale = self.wrong = 0
@@ -97,24 +106,32 @@ class Verdict:
         self.seconds = 0.0
 
 
-def judge(plan, results, bodies_path, history_rows, may_be_old):
-    """may_be_old in seconds"""
+def judge(plan, results, bodies_path, history_rows, may_be_old, gateways=1,
+          elsewhere=0):
+    """may_be_old and elsewhere in seconds"""
     lines = []
-    answered = {}
+    answered = [{} for _ in range(gateways)]
+    at_once = {}
     with open(results) as file:
         for line in file:
-            queue, job, step, sent, received, status, cache, body = \
+            queue, job, step, sent, received, status, cache, body, gateway = \
                 line.split()
             what = plan.steps[queue][int(job)][int(step)]
             lines.append((what, int(sent), int(received), int(status), cache,
-                          int(body)))
+                          int(body), int(gateway)))
             if what.kind == "order" and int(status) == 201:
-                answered[what.order.number] = int(received)
-    history = History(history_rows, answered, int(may_be_old * 1e6))
-    bodies = {n: Body(text, history)
-              for n, text in read_bodies(bodies_path).items()}
+                at_once[what.order.number] = int(received)
+                for g, times in enumerate(answered):
+                    times[what.order.number] = int(received) + (
+                        0 if g == int(gateway) else int(elsewhere * 1e6))
+    texts = read_bodies(bodies_path)
+    bodies = []
+    for times in (*answered, at_once):
+        history = History(history_rows, times, int(may_be_old * 1e6))
+        bodies.append({n: Body(text, history) for n, text in texts.items()}
+                      if gateways > 1 or not bodies else bodies[0])
     v = Verdict()
-    for what, sent, received, status, cache, body in lines:
+    for what, sent, received, status, cache, body, gateway in lines:
         v.statuses[what.channel][status] += 1
         if status not in allowed(what):
             v.unexpected[what.channel, what.kind, status] += 1
@@ -126,15 +143,20 @@ def judge(plan, results, bodies_path, history_rows, may_be_old):
             continue
         v.reads += 1
         v.cache[cache] += 1
+        v.partial += cache.startswith("partial")
         v.times["hit" if cache.startswith("hit") else "miss"].append(
             received - sent)
-        answer = bodies[body]
+        answer = bodies[gateway][body]
+        strict = bodies[-1][body]
         if answer.cells != what.cells or answer.never:
             v.wrong += 1
             note(v, "wrong", what, sent, answer)
         elif answer.stale(sent, received):
             v.stale += 1
             note(v, "stale", what, sent, answer)
+        elif strict.stale(sent, received):
+            v.late += 1
+            v.latest = max(v.latest, strict.lateness(sent))
         v.worst_age = max(v.worst_age, answer.age(sent))
     if lines:
         v.seconds = (max(x[2] for x in lines) - min(x[1] for x in lines)) / 1e6
@@ -165,7 +187,7 @@ def ms(us):
     return f"{us / 1000:.2f} ms" if us < 10000 else f"{us / 1000:.0f} ms"
 
 
-def table(v, stats, audit, cap, may_be_old, bad_log_lines):
+def table(v, stats, audit, cap, may_be_old, bad_log_lines, elsewhere=None):
     """(text, whether all promises held)"""
     asked = stats["reads"] + stats["refused_reads"]
     hits = sum(n for c, n in v.cache.items() if c.startswith("hit"))
@@ -178,6 +200,8 @@ def table(v, stats, audit, cap, may_be_old, bad_log_lines):
          f"offload {100 * (1 - asked / total):.1f}%"),
         ("cache hit ratio", f"{100 * hits / total:.1f}%",
          f"{hits:,} hits, {collapsed:,} waited for another's fill"),
+        ("partial hits", f"{100 * v.partial / total:.1f}%",
+         f"{v.partial:,} reads that asked the ERP for a part only"),
     ]
     for kind in ("hit", "miss"):
         times = v.times[kind]
@@ -192,6 +216,10 @@ def table(v, stats, audit, cap, may_be_old, bad_log_lines):
                      f"{counts[429]:,}", f"of {sum(counts.values()):,}"))
     rows.append(("oldest answer", f"{v.worst_age / 1e6:.2f} s out of date",
                  f"may be {may_be_old:.2f} s; 0 after an order"))
+    if elsewhere is not None:
+        rows.append(("an order seen at another gateway",
+                     f"{v.latest / 1000:.1f} ms late",
+                     f"may be {elsewhere:.2f} s; {v.late:,} answers"))
     promises = [
         ("units oversold", audit["oversold"] + audit["mismatches"],
          0, f"{audit['reserved']:,} reserved, {audit['returned']:,} returned"),

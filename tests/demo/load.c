@@ -1,15 +1,16 @@
 /*
- * load: plays a plan of HTTP requests against a gateway and writes down what
+ * load: plays a plan of HTTP requests against gateways and writes down what
  * came back, fast enough that one core does not become the measure.
  *
- *   load PORT PLAN RESULTS BODIES
+ *   load PORT[,PORT...] PLAN RESULTS BODIES
  *
  * The plan, one item a line:
  *
  *   token N VALUE        the bearer token that steps call N; "-" is none
  *   queue NAME LANES PAUSE
  *                        jobs that follow belong to it; LANES connections
- *                        take them in order, PAUSE us between two jobs
+ *                        take them in order, PAUSE us between two jobs; they
+ *                        go to the gateways in turn, each to one for good
  *   job GATE             starts when the first queue has done GATE jobs; one
  *                        of the first queue itself, when the second has
  *   get N TARGET         steps of the job, one after the other
@@ -17,12 +18,13 @@
  *
  * RESULTS, a line for each answer:
  *
- *   QUEUE JOB STEP SENT RECEIVED STATUS CACHE BODY
+ *   QUEUE JOB STEP SENT RECEIVED STATUS CACHE BODY GATEWAY
  *
  * with times in us since the epoch; STATUS 0 for none (closed, or 30 s
  * passed); CACHE as Cache-Status says: "hit", "hit-stale", "uri-miss" ... "-";
  * BODY is the number of the body in BODIES, which holds each different
  * 200 answer to a GET once, as "number length\n" and the bytes; -1 else.
+ * GATEWAY counts from 0 in the order of the ports.
  *
  * Progress goes to standard output twice a second, as NAME=VALUE pairs.
  *
@@ -48,6 +50,7 @@
 
 
 #define LOAD_QUEUES    16
+#define LOAD_GATEWAYS  16
 #define LOAD_TIMEOUT   30000000     /* us */
 #define LOAD_TICK      500000       /* us */
 
@@ -78,6 +81,7 @@ typedef struct {
     load_job_t      *job;
     size_t           step;
 
+    int              gateway;
     int              fd;
     unsigned         waiting:1;      /* a request is on its way */
     unsigned         blocked:1;      /* EPOLLOUT is armed */
@@ -115,7 +119,7 @@ static size_t         reads, hits, posted, accepted, unauthorized, limited,
                       failed;
 
 static FILE          *results, *bodies;
-static int            epfd, port;
+static int            epfd, ports[LOAD_GATEWAYS], nports;
 
 
 static void
@@ -300,7 +304,7 @@ lane_connect(load_lane_t *lane)
 
     memset(&sin, 0, sizeof(sin));
     sin.sin_family = AF_INET;
-    sin.sin_port = htons(port);
+    sin.sin_port = htons(ports[lane->gateway]);
     sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 
     /* on loopback a connection is there at once or not at all */
@@ -445,10 +449,11 @@ lane_finish(load_lane_t *lane, load_answer_t *a)
     id = step->body == NULL && a->status == 200
          ? body_id(a->body, a->body_len) : -1;
 
-    fprintf(results, "%s %zu %zu %llu %llu %d %s %ld\n", lane->queue->name,
+    fprintf(results, "%s %zu %zu %llu %llu %d %s %ld %d\n",
+            lane->queue->name,
             (size_t) (lane->job - jobs) - lane->queue->first, lane->step,
             (unsigned long long) lane->sent, (unsigned long long) now_us(),
-            a->status, a->cache[0] ? a->cache : "-", id);
+            a->status, a->cache[0] ? a->cache : "-", id, lane->gateway);
 
     if (step->body) {
         posted++;
@@ -796,16 +801,23 @@ int
 main(int argc, char **argv)
 {
     int                  n;
+    char                *p;
     size_t               i, k, nlanes, busy;
     uint64_t             now, tick;
     load_lane_t         *lanes, *lane;
     struct epoll_event   events[256];
 
     if (argc != 5) {
-        die("usage: load PORT PLAN RESULTS BODIES");
+        die("usage: load PORT[,PORT...] PLAN RESULTS BODIES");
     }
 
-    port = atoi(argv[1]);
+    for (p = strtok(argv[1], ","); p; p = strtok(NULL, ",")) {
+        if (nports == LOAD_GATEWAYS) {
+            die("more than %d ports", LOAD_GATEWAYS);
+        }
+        ports[nports++] = atoi(p);
+    }
+
     read_plan(argv[2]);
 
     results = fopen(argv[3], "w");
@@ -826,6 +838,7 @@ main(int argc, char **argv)
     for (k = 0, i = 0; i < nqueues; i++) {
         for (n = 0; (size_t) n < queues[i].lanes; n++) {
             lanes[k].queue = &queues[i];
+            lanes[k].gateway = n % nports;
             lanes[k++].fd = -1;
         }
     }

@@ -38,6 +38,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -740,6 +741,8 @@ class Origin:
 class Erp(Server):
     """The ERP of tests/erp; "options" go to it as they are."""
 
+    program = [sys.executable, os.path.join(ROOT, 'tests/erp/erp.py')]
+
     def __init__(self, *options, port=None, start=True):
         super().__init__()
         self.port = port or free_port()
@@ -748,14 +751,46 @@ class Erp(Server):
             self.start()
 
     def start(self):
-        self.spawn([sys.executable, os.path.join(ROOT, 'tests/erp/erp.py'),
-                    '--port', str(self.port)]
+        self.spawn(self.program + ['--port', str(self.port)]
                    + [str(option) for option in self.options],
                    lambda: listening(self.port))
 
     def request(self, method='GET', path='/', headers=None, body=None,
                 **kw):
         return request(self.port, method, path, headers, body, **kw)
+
+
+class Tryton(Erp):
+    """Tryton with the interface of that ERP, in a file of its folder."""
+
+    # Debian's Tryton is made for Debian's Python
+    program = ['/usr/bin/python3', os.path.join(ROOT,
+                                                'tests/erp/tryton_erp.py')]
+
+    @classmethod
+    def prepare(cls):
+        """Its database is made once; that takes longer than a start may."""
+
+        subprocess.run([cls.program[0], os.path.join(
+            ROOT, 'tests/erp/tryton_base.py')], check=True,
+            stdout=subprocess.DEVNULL)
+
+    def __init__(self, *options, **kw):
+        super().__init__(*options, **kw)
+        self.options += ('--db', self.path('erp.sqlite'))
+
+    def start(self):
+        self.prepare()
+        super().start()
+
+    def rows(self, query, *values):
+        """A look into its tables, past Tryton."""
+
+        db = sqlite3.connect(self.path('erp.sqlite'))
+        try:
+            return db.execute(query, values).fetchall()
+        finally:
+            db.close()
 
 
 class TestCase(unittest.TestCase):
@@ -786,6 +821,9 @@ class TestCase(unittest.TestCase):
 
     def erp(self, *options, **kw):
         return self._add(Erp(*options, start=False, **kw))
+
+    def tryton(self, *options, **kw):
+        return self._add(Tryton(*options, start=False, **kw))
 
     def origin(self, handler=None, **kw):
         origin = Origin(handler, **kw)

@@ -72,6 +72,11 @@ class Judge(unittest.TestCase):
             self.assertEqual(body(history, A=3).stale(sent * S, sent * S + 9),
                              stale, sent)
 
+    def test_how_late(self):
+        late = body(self.history, A=10, B=5).lateness
+        self.assertEqual(late(100.3 * S), 0.2 * S)
+        self.assertEqual(late(99 * S), 0)
+
     def test_not_an_answer(self):
         for text in ("", "{}", "[]", '{"items":[{}]}', '{"items":['):
             self.assertIsNone(judge.Body(text, self.history).cells)
@@ -134,18 +139,36 @@ class Run(unittest.TestCase):
         for name in ("units oversold", "answers staler", "highest ERP"):
             self.assertIn("   held", self.promise(text, name))
 
-    def test_it_notices_when_orders_invalidate_nothing(self):
+    def test_two_gateways(self):
+        status, text = self.run_demo("--gateways", "2", "--lanes", "6",
+                                     "--max-age", "60", "--answer-time", "10",
+                                     "--elsewhere", "10")
+        self.assertEqual(status, 0, text)
+        self.assertRegex(self.promise(text, "an order seen at another"),
+                         r"ms late +may be 10\.00 s")
+
+    def without(self, name, pattern, *more):
+        """The verdict on a configuration that lacks something."""
         with tempfile.TemporaryDirectory() as folder:
             config = os.path.join(folder, "config")
             shutil.copytree(os.path.join(ROOT, "lua-free-config"), config)
-            path = os.path.join(config, "locations/writes.conf")
+            path = os.path.join(config, name)
             with open(path) as file:
-                text = file.read()
+                text, count = re.subn(pattern, "", file.read())
+            self.assertTrue(count)
             with open(path, "w") as file:
-                file.write(re.sub("availability_invalidate[^;]*;", "", text))
-            status, text = self.run_demo("--config", config)
+                file.write(text)
+            status, text = self.run_demo("--config", config, *more)
         self.assertEqual(status, 1, text)
         self.assertIn("NOT HELD", self.promise(text, "answers staler"))
+
+    def test_it_notices_when_orders_invalidate_nothing(self):
+        self.without("locations/writes.conf", "availability_invalidate[^;]*;")
+
+    def test_it_notices_when_gateways_share_nothing(self):
+        self.without("conf.d/availability.conf", "redis=main",
+                     "--gateways", "2", "--lanes", "6",
+                     "--elsewhere", "0.1")
 
 
 if __name__ == "__main__":

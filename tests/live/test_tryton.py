@@ -30,10 +30,7 @@ class Options:
 
 
 def setUpModule():
-    # made once; it takes longer than a server may take to start
-    subprocess.run(["/usr/bin/python3",
-                    os.path.join(ROOT, "tests/erp/tryton_base.py")],
-                   check=True, stdout=subprocess.DEVNULL)
+    penstock.Tryton.prepare()
 
 
 class Tryton(unittest.TestCase):
