@@ -14,8 +14,9 @@ usage: ./build.sh COMMAND
   build [plain|asan|probe]   the module: build/plain/objs/$so
                              (asan: with sanitizers and the tests' probes;
                              probe: with the tests' probes)
-  demo [--orders FILE] [--erp tryton] [--keep]
-                             the gateway before an ERP, orders through it
+  demo [--orders FILE] [--erp tryton] [--gateways N] [--keep]
+                             the gateway before an ERP, orders through it;
+                             tryton: a real one; N gateways on one Redis
   test [--asan] [--only PATTERN]
                              every test there is; --asan: only those that run
                              nginx, with sanitizers; --only: only the files

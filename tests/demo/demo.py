@@ -401,8 +401,9 @@ def main(argv):
                         help="leave it running and print lines to try")
     parser.add_argument("--reads-per-order", type=int, metavar="N",
                         help="browsing reads (default 300; 200 with Tryton)")
-    parser.add_argument("--lanes", type=int, default=10, metavar="N",
-                        help="browsing connections (default 10)")
+    parser.add_argument("--lanes", type=int, metavar="N",
+                        help="browsing connections (default 10; fewer with"
+                        " several gateways, by their share of the ERP)")
     parser.add_argument("--erp", choices=ERPS, default="sandbox",
                         help="which ERP (default sandbox, a small one made"
                         " for tests)")
@@ -431,6 +432,10 @@ def main(argv):
                             "tryton": ("0ms", 2)}[options.erp]
     if options.erp_latency is None:
         options.erp_latency = latency
+    if options.lanes is None:
+        # an order and the scraper may need one of a gateway's share, too
+        options.lanes = 10 if options.gateways == 1 else \
+            options.gateways * (13 // options.gateways - 2)
     if options.reads_per_order is None:
         options.reads_per_order = READS[options.erp]
     if options.answer_time is None:

@@ -178,7 +178,7 @@ class Config(unittest.TestCase):
         token = self.token("hasty", "free", exp="600")
         answers = penstock.together(
             [lambda: [self.ask("/availability?sku=E", token)
-                      for _ in range(100)]] * 2)
+                      for _ in range(400)]] * 2)
         answers = sum(answers, [])
         self.assertEqual({a.status for a in answers}, {200, 429})
         refused = next(a for a in answers if a.status == 429)

@@ -124,11 +124,20 @@ class Tryton(unittest.TestCase):
 
         def look():
             for n in range(100):
-                self.assertEqual(self.read("S0" if n % 2 else "S1", "S2"),
+                self.assertEqual(self.read("S18" if n % 2 else "S19", "S2"),
                                  [STOCK, STOCK])
 
         penstock.together([look] * 8)
         self.assertEqual(self.stats("reads") - before, 2)
+
+    def test_tryton_is_asked_only_for_what_is_missing(self):
+        self.read("S0")
+        self.assertEqual(self.read("S0", "S1", "S2"), [STOCK] * 3)
+        self.read("S0", "S1", "S2", location="L1,L2")
+        asked = [r["target"] for r in self.servers.ask_erp("/__requests")
+                 if r["target"].startswith("/availability")]
+        self.assertIn("location=L2", asked[-1])
+        self.assertNotIn("L1", asked[-1])
 
     def test_an_order_is_a_sale_and_seen_at_once(self):
         self.assertEqual(self.read("S3", "S4"), [STOCK, STOCK])
