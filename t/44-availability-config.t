@@ -236,10 +236,30 @@ invalid value "yes", it must be "on" or "off"
 
 === TEST 26: a lock's parameter
 --- config
-location /t { availability_cache_lock on scope=cluster; }
+location /t { availability_cache_lock on scope=world; }
 --- must_die
 --- error_log
-invalid parameter "scope=cluster", it must be "timeout=TIME" or "scope=host"
+invalid parameter "scope=world", it must be "timeout=TIME", "scope=host" or "scope=cluster"
+
+
+
+=== TEST 26a: a lock in a cluster without a Redis
+--- http_config
+availability_zone b:1m;
+--- config
+location /t { availability_cache b; availability_cache_lock on scope=cluster; }
+--- must_die
+--- error_log
+"availability_cache_lock" with "scope=cluster" needs a Redis: add "redis=NAME" to "availability_zone b"
+
+
+
+=== TEST 26b: a scope twice
+--- config
+location /t { availability_cache_lock on scope=host scope=cluster; }
+--- must_die
+--- error_log
+duplicate parameter "scope=cluster", keep one
 
 
 === TEST 27: a lock's time

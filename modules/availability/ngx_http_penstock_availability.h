@@ -36,6 +36,8 @@
 #define NGX_HTTP_PENSTOCK_BUCKETS    32768
 #define NGX_HTTP_PENSTOCK_PURGES     4096
 
+#define NGX_HTTP_PENSTOCK_AV_TOKEN   16     /* bytes */
+
 /* answers of one URL that vary; what a key in L1 has but zeros, bytes */
 
 #define NGX_HTTP_PENSTOCK_AV_VARIANTS  64
@@ -76,6 +78,11 @@ typedef struct {
 
     ngx_atomic_t                          pushed_all;
     ngx_atomic_t                          pushed[NGX_HTTP_PENSTOCK_BUCKETS];
+
+    /* of leases, and of what is filled under them */
+
+    ngx_atomic_t                          lease_waits;
+    ngx_atomic_t                          leases[NGX_HTTP_PENSTOCK_PURGES];
 } ngx_http_penstock_tag_table_t;
 
 
@@ -183,6 +190,7 @@ typedef struct {
     time_t                                while_revalidate;
     time_t                                if_error;
     ngx_flag_t                            lock;
+    ngx_flag_t                            lock_cluster;
     ngx_msec_t                            lock_timeout;
     ngx_flag_t                            request_control;
     ngx_msec_t                            request_min;
@@ -308,6 +316,12 @@ typedef struct {
 
     ngx_http_penstock_redis_call_t        call;
     ngx_http_penstock_exchange_t          exchange;
+
+    ngx_str_t                             lease;       /* its key */
+    u_char                                token[NGX_HTTP_PENSTOCK_AV_TOKEN];
+    uint64_t                              lease_seq;   /* before the look */
+    ngx_msec_t                            lease_until; /* another host's */
+    ngx_event_t                           renew;       /* of ours */
     struct ngx_http_penstock_ratelimit_spend_s  *spend;
 
     ngx_msec_t                            deadline;    /* of a follower */
@@ -327,6 +341,9 @@ typedef struct {
                                                           for a background
                                                           look */
     unsigned                              background:1;
+    unsigned                              leased:1;    /* to us */
+    unsigned                              denied:1;    /* to another host */
+    unsigned                              lease_waits:1;
     unsigned                              looking:1;   /* at Redis */
     unsigned                              looked:1;    /* it answered */
     unsigned                              relooked:1;
@@ -639,6 +656,31 @@ typedef struct {
 
 void ngx_http_penstock_av_read_head(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_av_head_t *head, ps_tags_t *tags);
+
+
+/* _lease.c: one fill in a cluster */
+
+/*
+ * For a look: the lease's key and its three arguments, empty where none is
+ * asked for.  NGX_OK; NGX_DECLINED: there is no key; NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_penstock_av_lease_args(ngx_http_penstock_av_ctx_t *ctx,
+    const ngx_str_t *record_key, ngx_str_t *key, ngx_str_t *argv);
+
+/* what the look said of it: sets ctx->leased or ctx->denied */
+
+void ngx_http_penstock_av_lease_reply(ngx_http_penstock_av_ctx_t *ctx,
+    redisReply *reply);
+
+/* of a leader that was denied: NGX_AGAIN: wait on, NGX_OK: look again,
+   NGX_BUSY: its time is over */
+
+ngx_int_t ngx_http_penstock_av_lease_wait(ngx_http_penstock_av_ctx_t *ctx);
+
+/* gives the lease back, if it is ours; the leader is over */
+
+void ngx_http_penstock_av_lease_end(ngx_http_penstock_av_ctx_t *ctx);
 
 
 /* _response.c: what may be stored, for how long, and as what */

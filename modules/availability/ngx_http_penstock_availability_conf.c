@@ -98,6 +98,7 @@ ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf)
     alcf->while_revalidate = NGX_CONF_UNSET;
     alcf->if_error = NGX_CONF_UNSET;
     alcf->lock = NGX_CONF_UNSET;
+    alcf->lock_cluster = NGX_CONF_UNSET;
     alcf->lock_timeout = NGX_CONF_UNSET_MSEC;
     alcf->request_control = NGX_CONF_UNSET;
     alcf->request_min = NGX_CONF_UNSET_MSEC;
@@ -124,6 +125,7 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->while_revalidate, prev->while_revalidate, 0);
     ngx_conf_merge_value(conf->if_error, prev->if_error, 0);
     ngx_conf_merge_value(conf->lock, prev->lock, 1);
+    ngx_conf_merge_value(conf->lock_cluster, prev->lock_cluster, 0);
     ngx_conf_merge_msec_value(conf->lock_timeout, prev->lock_timeout, 5000);
     ngx_conf_merge_value(conf->request_control, prev->request_control, 0);
     ngx_conf_merge_msec_value(conf->request_min, prev->request_min, 1000);
@@ -136,6 +138,17 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     conf->enabled = conf->zone || conf->invalidate_zone || conf->purge_zone;
 
     if (ngx_http_penstock_cells_check(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->lock && conf->lock_cluster && conf->zone && conf->zone->dict
+        && conf->zone->redis == NULL)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"availability_cache_lock\" with "
+                           "\"scope=cluster\" needs a Redis: add "
+                           "\"redis=NAME\" to \"availability_zone %V\"",
+                           &conf->zone->name);
         return NGX_CONF_ERROR;
     }
 
@@ -406,13 +419,24 @@ ngx_http_penstock_av_lock_directive(ngx_conf_t *cf, ngx_command_t *cmd,
             continue;
         }
 
-        if (ngx_strcmp(value[i].data, "scope=host") == 0) {
+        if (ngx_strcmp(value[i].data, "scope=host") == 0
+            || ngx_strcmp(value[i].data, "scope=cluster") == 0)
+        {
+            if (alcf->lock_cluster != NGX_CONF_UNSET) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "duplicate parameter \"%V\", keep one",
+                                   &value[i]);
+                return NGX_CONF_ERROR;
+            }
+
+            alcf->lock_cluster = (value[i].data[6] == 'c');
             continue;
         }
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"%V\", it must be "
-                           "\"timeout=TIME\" or \"scope=host\"", &value[i]);
+                           "\"timeout=TIME\", \"scope=host\" or "
+                           "\"scope=cluster\"", &value[i]);
         return NGX_CONF_ERROR;
     }
 

@@ -13,6 +13,7 @@
 
 static ngx_uint_t ngx_http_penstock_av_only_if_cached(
     ngx_http_penstock_av_ctx_t *ctx);
+static ngx_int_t ngx_http_penstock_av_denied(ngx_http_penstock_av_ctx_t *ctx);
 static ngx_int_t ngx_http_penstock_av_exchange(
     ngx_http_penstock_av_ctx_t *ctx);
 static void ngx_http_penstock_av_exchange_done(
@@ -58,7 +59,8 @@ ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx)
 ngx_int_t
 ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
 {
-    uint64_t  now;
+    uint64_t    now;
+    ngx_uint_t  stale;
 
     if (ctx->state == NGX_HTTP_PENSTOCK_AV_FILL) {
         return ctx->exchange.done ? NGX_OK : NGX_AGAIN;
@@ -85,6 +87,7 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
     /* Redis has confirmed a record that may be used while it is renewed */
 
     now = ngx_http_penstock_av_now();
+    stale = 0;
 
     if (ctx->have && ctx->valid && ctx->looked
         && now < ngx_http_penstock_av_stale_until(ctx,
@@ -93,6 +96,20 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
         && (!ctx->soft || ctx->record.while_revalidate)
         && !ngx_http_penstock_av_refused(ctx, &ctx->record, now))
     {
+        stale = 1;
+    }
+
+    if (stale && ctx->denied) {
+
+        /* another host renews it */
+
+        ngx_http_penstock_av_release(ctx);
+        ctx->final = 1;
+
+        return NGX_OK;
+    }
+
+    if (stale) {
         ctx->background = 1;
         ngx_http_penstock_av_close(ctx->request);
     }
@@ -100,6 +117,10 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
     if (ngx_http_penstock_av_only_if_cached(ctx)) {
         ctx->fail_status = NGX_HTTP_GATEWAY_TIME_OUT;
         return NGX_OK;
+    }
+
+    if (ctx->denied) {
+        return ngx_http_penstock_av_denied(ctx);
     }
 
     if (ngx_http_penstock_av_exchange(ctx) != NGX_OK) {
@@ -122,6 +143,55 @@ ngx_http_penstock_av_only_if_cached(ngx_http_penstock_av_ctx_t *ctx)
     ngx_http_penstock_av_release(ctx);
 
     return 1;
+}
+
+
+/* another host fills it */
+
+static ngx_int_t
+ngx_http_penstock_av_denied(ngx_http_penstock_av_ctx_t *ctx)
+{
+    ngx_int_t                       rc;
+    ngx_http_penstock_tag_table_t  *table;
+
+    rc = ngx_http_penstock_av_lease_wait(ctx);
+
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    ctx->denied = 0;
+
+    if (rc == NGX_BUSY) {
+
+        /* those who wait here have their own time */
+
+        ctx->fail_status = NGX_HTTP_GATEWAY_TIME_OUT;
+        ngx_http_penstock_av_release(ctx);
+
+        return NGX_OK;
+    }
+
+    /* what we fill from here on begins now */
+
+    table = ngx_http_penstock_av_tag_table(ctx->zone);
+
+    ctx->seq = table->seq;
+    ctx->epoch = ngx_http_penstock_redis_push_epoch(ctx->zone->redis);
+
+    ctx->looked = 0;
+    ctx->relooked = 0;
+    ctx->clock = 0;
+
+    if (ngx_http_penstock_av_l2_look(ctx, ngx_http_penstock_av_looked)
+        == NGX_OK)
+    {
+        ctx->looking = 1;
+        return NGX_AGAIN;
+    }
+
+    return (ngx_http_penstock_av_exchange(ctx) == NGX_OK) ? NGX_AGAIN
+                                                          : NGX_ERROR;
 }
 
 
@@ -236,6 +306,10 @@ ngx_http_penstock_av_exchange_done(ngx_http_penstock_exchange_t *x)
         break;
     }
 
+    /* behind the answer, for those who are woken by it */
+
+    ngx_http_penstock_av_lease_end(ctx);
+
     if (!ctx->background) {
         ngx_http_penstock_wake(ctx->request);
     }
@@ -324,6 +398,10 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
         ngx_http_penstock_av_store(ctx, &raw);
     }
 
+    if (ctx->final || ctx->again) {
+        ngx_http_penstock_av_lease_end(ctx);
+    }
+
     if (!ctx->held) {
         ngx_http_penstock_wake(ctx->request);
         return;
@@ -353,7 +431,13 @@ ngx_http_penstock_av_background(ngx_event_t *ev)
 
     ctx->held = 0;
 
-    if (!ctx->final && !ctx->again) {
+    if (ctx->denied) {
+
+        /* another host renews it */
+
+        ngx_http_penstock_av_release(ctx);
+
+    } else if (!ctx->final && !ctx->again) {
         (void) ngx_http_penstock_av_exchange(ctx);
     }
 

@@ -33,9 +33,14 @@ static ngx_int_t ngx_http_penstock_av_l2_record_key(
 
 
 /*
- * KEYS: zone, record, epoch, tags; ARGV: ms to keep a tag.  Gives the clock,
- * the newest invalidation of the tags, the record, the newest hard and the
- * newest soft purge.
+ * KEYS: zone, record, epoch, tags, and the lease, if that is asked for; ARGV:
+ * ms to keep a tag, the lease's token (or nothing) and ms, and the clock of a
+ * record that the host has and may use if that stands.
+ *
+ * Gives the clock, the newest invalidation of the tags, the record, the
+ * newest hard and the newest soft purge; and 0 where the lease was granted,
+ * the ms that it is another's, -1 where nothing is to be filled.  Numbers of
+ * a record are read from where ps_record.c puts them.
  */
 
 static ngx_http_penstock_redis_script_t  ngx_http_penstock_av_look_script = {
@@ -45,15 +50,34 @@ static ngx_http_penstock_redis_script_t  ngx_http_penstock_av_look_script = {
     "newest=now now=now+1\n"
     "set(KEYS[3],text(newest),'0')\n"
     "end\n"
-    "for i=4,#KEYS do\n"
+    "local last=#KEYS\n"
+    "if ARGV[2]~='' then last=last-1 end\n"
+    "for i=4,last do\n"
     "local a,h,s=times(KEYS[i],ARGV[1])\n"
     "if a>newest then newest=a end\n"
     "if h>hard then hard=h end\n"
     "if s>soft then soft=s end\n"
     "end\n"
     "redis.call('HSET',KEYS[1],'clock',text(now))\n"
-    "return {text(now),text(newest),redis.call('GET',KEYS[2]),\n"
-    "text(hard),text(soft)}\n",
+    "local r=redis.call('GET',KEYS[2])\n"
+    "local left=-1\n"
+    "if ARGV[2]~='' then\n"
+    "local old=math.max(newest,soft)\n"
+    "local stands=tonumber(ARGV[4])>old\n"
+    "if not stands and r and #r>=44 and r:sub(1,4)=='PSR2' then\n"
+    "local ends=struct.unpack('<I4',r,13)+struct.unpack('<I8',r,25)\n"
+    "stands=struct.unpack('<I8',r,33)>old and ends*1000>now\n"
+    "end\n"
+    "if not stands then\n"
+    "local k=KEYS[#KEYS]\n"
+    "left=redis.call('PTTL',k)\n"
+    "if left<0 or redis.pcall('GET',k)==ARGV[2] then\n"
+    "redis.call('SET',k,ARGV[2],'PX',ARGV[3])\n"
+    "left=0\n"
+    "elseif left==0 then left=1 end\n"
+    "end\n"
+    "end\n"
+    "return {text(now),text(newest),r,text(hard),text(soft),left}\n",
     ""
 };
 
@@ -62,11 +86,12 @@ ngx_int_t
 ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_redis_handler_pt handler)
 {
-    ngx_str_t   *keys;
+    ngx_int_t    rc;
+    ngx_str_t   *keys, lease, argv[3];
     ngx_uint_t   n;
 
     keys = ngx_palloc(ctx->request->pool,
-                      (NGX_HTTP_PENSTOCK_L2_KEYS + 1) * sizeof(ngx_str_t));
+                      (NGX_HTTP_PENSTOCK_L2_KEYS + 5) * sizeof(ngx_str_t));
     if (keys == NULL) {
         return NGX_ERROR;
     }
@@ -92,7 +117,21 @@ ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
 
     n += 2;
 
+    rc = ngx_http_penstock_av_lease_args(ctx, &keys[1], &lease, argv);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc == NGX_OK) {
+        keys[n++] = lease;
+    }
+
     ngx_str_set(&keys[n], NGX_HTTP_PENSTOCK_TAG_TTL);
+
+    keys[n + 1] = argv[0];
+    keys[n + 2] = argv[1];
+    keys[n + 3] = argv[2];
 
     /* until that is made up for, Redis may hold what is void */
 
@@ -110,7 +149,7 @@ ngx_http_penstock_av_l2_look(ngx_http_penstock_av_ctx_t *ctx,
 
     return ngx_http_penstock_redis_eval(ctx->zone->redis, &ctx->call,
                                         &ngx_http_penstock_av_look_script,
-                                        n, n + 1, keys);
+                                        n, n + 4, keys);
 }
 
 
@@ -273,7 +312,7 @@ ngx_http_penstock_av_l2_reply(ngx_http_penstock_av_ctx_t *ctx,
     ngx_str_null(raw);
 
     if (ctx->call.status != NGX_HTTP_PENSTOCK_REDIS_OK
-        || reply->type != REDIS_REPLY_ARRAY || reply->elements != 5)
+        || reply->type != REDIS_REPLY_ARRAY || reply->elements != 6)
     {
         return NGX_OK;
     }
@@ -284,6 +323,8 @@ ngx_http_penstock_av_l2_reply(ngx_http_penstock_av_ctx_t *ctx,
     if (clock == 0 || newest == 0) {
         return NGX_OK;
     }
+
+    ngx_http_penstock_av_lease_reply(ctx, reply->element[5]);
 
     hard = ngx_http_penstock_av_l2_number(reply->element[3]);
     soft = ngx_http_penstock_av_l2_number(reply->element[4]);

@@ -418,6 +418,9 @@ ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
 
         if (ctx->state != NGX_HTTP_PENSTOCK_AV_FOLLOW) {
             ctx->state = NGX_HTTP_PENSTOCK_AV_FOLLOW;
+        }
+
+        if (ctx->deadline == 0) {
             ctx->deadline = ngx_current_msec + ctx->conf->lock_timeout;
         }
 
@@ -576,7 +579,7 @@ ngx_http_penstock_av_cleanup(void *data)
 {
     ngx_http_penstock_av_ctx_t  *ctx = data;
 
-    ngx_http_penstock_wait_leave(&ctx->waiter);
+    ngx_http_penstock_av_lease_end(ctx);
 
     if (ctx->event.posted) {
         ngx_delete_posted_event(&ctx->event);

@@ -17,6 +17,9 @@ static void ngx_http_penstock_av_pushed_keys(void *data,
 static void ngx_http_penstock_av_pushed_key(
     ngx_http_penstock_tag_table_t *table, const ngx_str_t *key,
     ngx_atomic_uint_t seq);
+static void ngx_http_penstock_av_pushed_record(
+    ngx_http_penstock_tag_table_t *table, const ngx_str_t *key,
+    ngx_atomic_uint_t seq);
 
 
 ngx_int_t
@@ -80,31 +83,48 @@ static void
 ngx_http_penstock_av_pushed_key(ngx_http_penstock_tag_table_t *table,
     const ngx_str_t *key, ngx_atomic_uint_t seq)
 {
-    uint64_t   hash;
-    ngx_int_t  n;
+    uint64_t  hash;
 
     if (key->len > 2 && ngx_strncmp(key->data, "t:", 2) == 0) {
         hash = ps_tag_hash((char *) key->data + 2, key->len - 2);
 
+        ngx_http_penstock_av_raise(
+            &table->pushed[hash % NGX_HTTP_PENSTOCK_BUCKETS], seq);
+
     } else if (key->len == 2 + 2 * NGX_HTTP_PENSTOCK_KEY_LEN
-               && ngx_strncmp(key->data, "r:", 2) == 0)
+               && key->data[1] == ':')
     {
-        n = ngx_hextoi(key->data + 2, 8);
-
-        if (n == NGX_ERROR) {
-            return;
-        }
-
-        hash = n;
+        ngx_http_penstock_av_pushed_record(table, key, seq);
 
     } else if (key->len == 5 && ngx_strncmp(key->data, "epoch", 5) == 0) {
         ngx_http_penstock_av_raise(&table->pushed_all, seq);
-        return;
+    }
+}
 
-    } else {
+
+/* r:SHA256, or the lease l:SHA256 */
+
+static void
+ngx_http_penstock_av_pushed_record(ngx_http_penstock_tag_table_t *table,
+    const ngx_str_t *key, ngx_atomic_uint_t seq)
+{
+    ngx_int_t  hash;
+
+    hash = ngx_hextoi(key->data + 2, 8);
+
+    if (hash == NGX_ERROR || (key->data[0] != 'r' && key->data[0] != 'l')) {
         return;
     }
 
+    if (key->data[0] == 'r') {
+        ngx_http_penstock_av_raise(
+            &table->pushed[hash % NGX_HTTP_PENSTOCK_BUCKETS], seq);
+    }
+
     ngx_http_penstock_av_raise(
-        &table->pushed[hash % NGX_HTTP_PENSTOCK_BUCKETS], seq);
+        &table->leases[hash % NGX_HTTP_PENSTOCK_PURGES], seq);
+
+    if (table->lease_waits) {
+        (void) ngx_atomic_fetch_add(&table->wake, 1);
+    }
 }

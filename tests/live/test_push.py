@@ -706,6 +706,186 @@ class Purge(PushCase):
             penstock.wait_for(lambda: self.get(gw) == (503, 'ERROR'))
 
 
+class Lease(PushCase):
+    """scope=cluster: of all hosts one asks the ERP."""
+
+    LOCK = 'availability_cache_lock on scope=cluster timeout=%s;'
+
+    latency = 0.3
+    failing = 0
+
+    def serve(self, h):
+        if h.command == 'GET':
+            time.sleep(self.latency)
+            if self.failing:
+                self.failing -= 1
+                h.send(503, 'no')
+                return
+        super().serve(h)
+
+    def fills(self):
+        return len([x for x in self.origin_.requests if x[0] == 'GET'])
+
+    def both(self, n=6, sku='D'):
+        """The same, asked at once of all hosts; the answers."""
+
+        answers = penstock.together(
+            [lambda gw=gw: gw.get('/stock?sku=' + sku)
+             for _ in range(n) for gw in self.gw])
+        self.assertEqual(self.store.command('KEYS', ZONE + ':l:*'), [])
+        return answers
+
+    def test_one_fill(self):
+        self.start(gateways=3, read=self.LOCK % '10s')
+        late = []
+        for n in range(5):
+            answers = self.both(sku='S%d' % n)
+            self.assertEqual({x.status for x in answers}, {200})
+            self.assertEqual(self.fills(), n + 1)
+            late.append(max(x.seconds for x in answers) - self.latency)
+        print('\nthe last host answered %.0f ms after the ERP (median; worst '
+              '%.0f ms)' % (1000 * statistics.median(late), 1000 * max(late)))
+        self.assertLess(min(late), 1)
+
+    def test_a_fill_after_an_order(self):
+        a, b = self.start(read=self.LOCK % '10s')
+        self.both()
+        for n in range(3):
+            self.order(a)
+            time.sleep(0.05)
+            self.assertEqual({x.text for x in self.both()}, {str(999 - n)})
+            self.assertEqual(self.fills(), n + 2)
+
+    def test_a_slow_fill_keeps_its_lease(self):
+        self.start(read=self.LOCK % '4s')
+        self.latency = 3.5
+        self.assertEqual({x.status for x in self.both()}, {200})
+        self.assertEqual(self.fills(), 1)
+
+    def test_nobody_waits_past_the_timeout(self):
+        self.start(read=self.LOCK % '1s')
+        self.latency = 4
+        start = time.monotonic()
+        answers = self.both()
+        # who leads waits for its own fill
+        self.assertEqual(sorted({x.status for x in answers}), [200, 504])
+        late = [x for x in answers if x.status == 504]
+        self.assertGreaterEqual(len(late), 10)
+        self.assertLess(max(x.seconds for x in late), 3)
+        self.assertLess(time.monotonic() - start, LONG + 5)
+
+    def test_a_fill_that_fails_is_not_anothers(self):
+        self.start(read=self.LOCK % '10s')
+        self.failing = 1
+        answers = self.both()
+        self.assertEqual(self.fills(), 2)
+        self.assertEqual({x.status for x in answers}, {200, 503})
+
+    def test_the_host_that_fills_dies(self):
+        a, b = self.start(read=self.LOCK % '4s', allow=['exited on signal'])
+        self.latency = 30
+        leader = threading.Thread(target=self.quiet, args=(a,), daemon=True)
+        leader.start()
+        penstock.wait_for(lambda: self.fills())
+        self.latency = 0.1
+        pids = a.workers()
+        answer = []
+        follower = threading.Thread(
+            target=lambda: answer.append(b.get('/stock?sku=D')))
+        follower.start()
+        time.sleep(0.2)
+        self.assertEqual(self.fills(), 1)
+        a.signal(signal.SIGSTOP)
+        self.addCleanup(self.quiet_signal, a, signal.SIGCONT)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        follower.join()
+        self.assertEqual(answer[0].status, 200)
+        self.assertLess(answer[0].seconds, 4)
+        self.assertEqual(self.fills(), 2)
+
+    def quiet(self, gw):
+        try:
+            gw.get('/stock?sku=D')
+        except Exception:
+            pass
+
+    def quiet_signal(self, gw, sig):
+        try:
+            gw.signal(sig)
+        except Exception:
+            pass
+
+    def test_the_worker_that_fills_dies(self):
+        a, b = self.start(read=self.LOCK % '4s', workers=2,
+                          allow=['exited on signal'])
+        self.latency = 30
+        leader = threading.Thread(target=self.quiet, args=(a,), daemon=True)
+        leader.start()
+        penstock.wait_for(lambda: self.fills())
+        self.latency = 0.1
+        answers = []
+        followers = [threading.Thread(
+            target=lambda gw=gw: answers.append(gw.get('/stock?sku=D')))
+            for gw in (b, b, b)]
+        for f in followers:
+            f.start()
+        time.sleep(0.2)
+        for pid in a.connected(dport=self.origin_.port):
+            os.kill(pid, signal.SIGKILL)
+        for f in followers:
+            f.join()
+        self.assertEqual({x.status for x in answers}, {200})
+        self.assertLess(max(x.seconds for x in answers), 4)
+        self.assertEqual(self.fills(), 2)
+
+    def test_without_push(self):
+        self.start(read=self.LOCK % '10s', live=False,
+                   block='user gw; password_file redis.pass;',
+                   user=['~penstock:*', '+@all', '-client|tracking'])
+        self.assertEqual({x.status for x in self.both()}, {200})
+        self.assertEqual(self.fills(), 1)
+
+    def test_without_redis(self):
+        self.start(read=self.LOCK % '10s')
+        self.store.freeze()
+        self.addCleanup(self.store.thaw)
+        answers = penstock.together(
+            [lambda gw=gw: gw.get('/stock?sku=D')
+             for _ in range(4) for gw in self.gw])
+        self.assertEqual({x.status for x in answers}, {200})
+        self.assertLessEqual(self.fills(), 2)
+
+    def test_a_lease_of_nobody(self):
+        """Another program's key in its place, that never ends."""
+
+        self.start(read=self.LOCK % '10s')
+        for command in ('SET',), ('LPUSH',), ('SADD',):
+            self.both()
+            key, = self.store.command('KEYS', ZONE + ':r:*')
+            lease = key.replace(':r:', ':l:')
+            self.store.command(command[0], lease, 'x')
+            self.store.command('DEL', key)
+            fills = self.fills()
+            self.assertEqual({x.status for x in self.both()}, {200})
+            self.assertEqual(self.fills(), fills + 1)
+
+    def test_stale_while_another_renews(self):
+        a, b = self.start(age=1, read=self.LOCK % '10s'
+                          + 'availability_cache_stale while_revalidate=30s;')
+        self.both()
+        time.sleep(1.2)
+        fills = self.fills()
+        start = time.monotonic()
+        for n in range(20):
+            for gw in a, b:
+                answer = gw.get('/stock?sku=D')
+                self.assertEqual(answer.status, 200)
+                self.assertLess(answer.seconds, 0.25)
+        took = time.monotonic() - start
+        self.assertLessEqual(self.fills() - fills, 1 + took / 1)
+
+
 class Hostile(PushCase):
     """Who answers at Redis's address may say anything."""
 
