@@ -224,7 +224,7 @@ ps_cell_query_rest(const ps_cell_axis_t *axis, unsigned n, const char *args,
 
     while (ps_form_next(&p, end, &arg)) {
 
-        if (ps_cell_query_axis(axis, n, &arg) >= 0) {
+        if (arg.len == 0 || ps_cell_query_axis(axis, n, &arg) >= 0) {
             continue;
         }
 

@@ -263,6 +263,7 @@ test_rest(void **state)
     assert_string_equal(rest("skus=1&Sku=2&loca=3"), "skus=1&Sku=2&loca=3");
     assert_string_equal(rest("a=%41&b=+"), "a=%41&b=+");
     assert_string_equal(rest("sku"), "");
+    assert_string_equal(rest("&a=1&&sku=A&b&"), "a=1&b");
 
     clear();
 }
