@@ -402,7 +402,7 @@ my %wrong = (
         ['location', 'availability_cache_items arg= list=/items id=/sku;',
          '"arg=" needs the name of a query argument'],
         ['location', 'availability_cache_items arg=a arg=a list=/i id=/a '
-         . 'id=/b;', '"arg=a" needs the name of a query argument, each once'],
+         . 'id=/b;', 'duplicate parameter "arg=a", keep one'],
         ['location', 'availability_cache_items arg=body:skus list=/i id=/a;',
          'write for example "arg=body:/items"'],
         ['location', 'availability_cache_items arg=a list=/i id=/a '

@@ -189,6 +189,7 @@ struct ngx_http_penstock_cells_s {
     unsigned                           asked_whole:1;
     unsigned                           pass:1;
     unsigned                           stored:1;
+    unsigned                           unkept:1;   /* some may not be stored */
 };
 
 

@@ -212,7 +212,14 @@ ngx_http_penstock_cells_fields(ngx_http_penstock_cells_t *c,
     now = ngx_http_penstock_av_now();
     age = (now > sum->oldest) ? (now - sum->oldest) / 1000 : 0;
 
-    if (pack.limited) {
+    if (c->unkept) {
+        ngx_str_set(&value, "no-store");
+
+        if (ngx_http_penstock_add_header(r, &cache_control, &value) == NULL) {
+            return NGX_ERROR;
+        }
+
+    } else if (pack.limited) {
 
         /* for as long as its first cell is fresh, in the terms of Age */
 

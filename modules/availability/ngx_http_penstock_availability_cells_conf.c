@@ -23,7 +23,7 @@ ngx_http_penstock_cells_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     char                            *rv;
     ngx_int_t                        n;
     ngx_str_t                       *value;
-    ngx_uint_t                       i;
+    ngx_uint_t                       i, k;
     ngx_http_penstock_cells_conf_t  *items;
 
     if (alcf->items != NGX_CONF_UNSET_PTR) {
@@ -43,6 +43,17 @@ ngx_http_penstock_cells_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     for (i = 1; i < cf->args->nelts; i++) {
+
+        /* one list or id can't be both */
+
+        for (k = 1; k < i; k++) {
+            if (value[k].len == value[i].len
+                && ngx_strncmp(value[k].data, value[i].data, value[i].len)
+                   == 0)
+            {
+                goto duplicate;
+            }
+        }
 
         if (ngx_strncmp(value[i].data, "arg=", 4) == 0) {
             rv = ngx_http_penstock_cells_axis(cf, items, &value[i]);
@@ -149,13 +160,10 @@ ngx_http_penstock_cells_axis(ngx_conf_t *cf,
                                             &items->body[k]);
     }
 
-    if (name.len == 0 || name.len > PS_CELL_ID_MAX
-        || (k == 1 && name.len == items->arg[0].len
-            && ngx_strncmp(name.data, items->arg[0].data, name.len) == 0))
-    {
+    if (name.len == 0 || name.len > PS_CELL_ID_MAX) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"%V\" needs the name of a query argument, each "
-                           "once, for example \"arg=sku\"", value);
+                           "\"%V\" needs the name of a query argument of at "
+                           "most 128 bytes, for example \"arg=sku\"", value);
         return NGX_CONF_ERROR;
     }
 

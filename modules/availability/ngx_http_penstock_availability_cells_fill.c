@@ -387,7 +387,16 @@ ngx_http_penstock_cells_done(ngx_http_penstock_exchange_t *x)
 
         c->pass = 1;
 
+    } else if (kind == NGX_HTTP_PENSTOCK_AV_NO_STORE && ask->whole
+               && x->status == NGX_HTTP_OK && x->complete)
+    {
+        /* it may be for this client alone, with its cookie and all */
+
+        c->odd = 1;
+
     } else {
+        c->unkept |= (kind == NGX_HTTP_PENSTOCK_AV_NO_STORE);
+
         rc = NGX_DECLINED;
 
         if (x->status == NGX_HTTP_OK && x->complete) {
