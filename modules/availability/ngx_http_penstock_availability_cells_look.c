@@ -316,7 +316,9 @@ ngx_http_penstock_cells_joins(ngx_http_penstock_cells_t *c,
     ps_cell_t                       cell_tags;
     ngx_http_penstock_tag_table_t  *table;
 
-    if ((uint32_t) ngx_current_msec - slot->since
+    /* another worker may have looked at the clock a little later than we */
+
+    if ((int32_t) ((uint32_t) ngx_current_msec - slot->since)
         > NGX_HTTP_PENSTOCK_CELLS_FILL_MAX)
     {
         return 0;

@@ -496,9 +496,14 @@ ngx_http_penstock_av_filler_stands(ngx_http_penstock_av_ctx_t *ctx,
         return 0;
     }
 
-    /* whatever became of it; ngx_current_msec is the same for all workers */
+    /*
+     * Whatever became of it.  All workers have the same clock, but another
+     * one may have looked at it a little later than we.
+     */
 
-    if (ngx_current_msec - e->since > NGX_HTTP_PENSTOCK_AV_FILL_MAX) {
+    if ((ngx_msec_int_t) (ngx_current_msec - e->since)
+        > NGX_HTTP_PENSTOCK_AV_FILL_MAX)
+    {
         return 0;
     }
 
