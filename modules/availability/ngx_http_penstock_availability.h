@@ -149,6 +149,10 @@ typedef struct {
 
     ngx_http_penstock_wait_t              wait;        /* of followers */
 
+    uint64_t                              calm_gen;    /* of the tag table, as
+                                                          this worker saw it */
+    ngx_msec_t                            calm_since;  /* first */
+
     ngx_event_t                           mend;        /* of an invalidation
                                                           that it lost */
     unsigned                              cells_used:1;
@@ -237,6 +241,8 @@ typedef struct {
     uint64_t                              failed;      /* fill id */
     uint32_t                              failed_status;
     uint32_t                              list;
+    uint32_t                              headers_at;  /* in the record */
+    uint32_t                              body_at;
     size_t                                record_size;
 } ngx_http_penstock_av_entry_t;
 
@@ -315,7 +321,8 @@ typedef struct {
     ngx_event_t                           event;       /* background only */
 
     ngx_http_penstock_redis_call_t        call;
-    ngx_http_penstock_exchange_t          exchange;
+    ngx_http_penstock_exchange_t         *exchange;    /* NULL: none yet; a
+                                                          hit needs none */
 
     ngx_str_t                             lease;       /* its key */
     u_char                                token[NGX_HTTP_PENSTOCK_AV_TOKEN];

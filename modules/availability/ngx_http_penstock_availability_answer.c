@@ -7,6 +7,11 @@
 #include "ngx_http_penstock_availability.h"
 
 
+/* bytes that the field takes at most */
+
+#define NGX_HTTP_PENSTOCK_AV_CACHE_STATUS  96
+
+
 static ngx_int_t ngx_http_penstock_av_cache_status(
     ngx_http_penstock_av_ctx_t *ctx);
 
@@ -82,7 +87,7 @@ ngx_http_penstock_av_answer_exchange(ngx_http_penstock_av_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_penstock_exchange_answer(ctx->request, &ctx->exchange);
+    return ngx_http_penstock_exchange_answer(ctx->request, ctx->exchange);
 }
 
 
@@ -180,11 +185,21 @@ ngx_http_penstock_av_header(ngx_http_request_t *r, const char **p)
     switch (nlen) {
 
     case 4:
-        if (ngx_strncasecmp(key.data, (u_char *) "ETag", 4) == 0) {
-            r->headers_out.etag = h;
+        switch (ngx_tolower(key.data[0])) {
 
-        } else if (ngx_strncasecmp(key.data, (u_char *) "Date", 4) == 0) {
-            r->headers_out.date = h;
+        case 'd':
+            if (ngx_strncasecmp(key.data, (u_char *) "Date", 4) == 0) {
+                r->headers_out.date = h;
+            }
+
+            break;
+
+        case 'e':
+            if (ngx_strncasecmp(key.data, (u_char *) "ETag", 4) == 0) {
+                r->headers_out.etag = h;
+            }
+
+            break;
         }
 
         break;
@@ -249,7 +264,7 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
 
     r = ctx->request;
 
-    p = ngx_pnalloc(r->pool, 128);
+    p = ngx_pnalloc(r->pool, NGX_HTTP_PENSTOCK_AV_CACHE_STATUS);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -299,7 +314,7 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
                         : ctx->status != NGX_HTTP_PENSTOCK_AV_MISS ? "stale"
                         : ctx->vary ? "vary-miss" : "uri-miss",
                         ctx->revalidated ? (ngx_uint_t) NGX_HTTP_NOT_MODIFIED
-                                         : ctx->exchange.status,
+                                         : ctx->exchange->status,
                         ctx->stored ? "; stored" : "");
         break;
 

@@ -132,7 +132,7 @@ ngx_http_penstock_cells_resume(ngx_http_penstock_cells_t *c)
     }
 
     if (c->asked_whole) {
-        x = &c->whole.ctx.exchange;
+        x = &c->whole.exchange;
 
         if (!x->done) {
             return ngx_http_penstock_park(r, 0, 0);
@@ -199,7 +199,7 @@ ngx_http_penstock_cells_step(ngx_http_penstock_cells_t *c)
                 ctx->status = NGX_HTTP_PENSTOCK_AV_PASS;
 
                 return ngx_http_penstock_exchange_answer(c->request,
-                                                  &c->ask[0].ctx.exchange);
+                                                  &c->ask[0].exchange);
             }
 
             if (ngx_http_penstock_cells_ask_whole(c) != NGX_OK) {

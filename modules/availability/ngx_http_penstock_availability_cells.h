@@ -101,8 +101,9 @@ typedef struct {
 
 typedef struct {
     ngx_http_penstock_cells_t         *cells;
-    ngx_http_penstock_av_ctx_t         ctx;        /* for its exchange and
-                                                      what is said of it */
+    ngx_http_penstock_av_ctx_t         ctx;        /* for what is said of
+                                                      its exchange */
+    ngx_http_penstock_exchange_t       exchange;
     ps_cell_axis_t                     axis[PS_CELL_AXES];
                                                    /* what it asks for */
     uint16_t                          *index[PS_CELL_AXES];

@@ -246,7 +246,9 @@ ngx_http_penstock_cells_start(ngx_http_penstock_cells_ask_t *ask,
         return NGX_ERROR;
     }
 
-    x = &ask->ctx.exchange;
+    x = &ask->exchange;
+
+    ask->ctx.exchange = x;
 
     x->host = r;
     x->data = ask;
@@ -448,7 +450,7 @@ ngx_http_penstock_cells_odd(ngx_http_penstock_cells_ask_t *ask)
     ngx_http_penstock_exchange_t  *x;
 
     c = ask->cells;
-    x = &ask->ctx.exchange;
+    x = &ask->exchange;
 
     c->odd = 1;
 
@@ -471,7 +473,7 @@ ngx_http_penstock_cells_ask_whole(ngx_http_penstock_cells_t *c)
 {
     c->asked_whole = 1;
     c->whole.cells = c;
-    c->whole.ctx.exchange.handler = ngx_http_penstock_cells_whole_done;
+    c->whole.exchange.handler = ngx_http_penstock_cells_whole_done;
 
     if (ngx_http_penstock_cells_start(&c->whole, 1) != NGX_OK) {
         return NGX_ERROR;

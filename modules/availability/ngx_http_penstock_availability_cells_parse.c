@@ -70,8 +70,8 @@ ngx_http_penstock_cells_take_apart(ngx_http_penstock_cells_ask_t *ask,
     nloc = ask->axis[1].asked ? ask->axis[1].n : 1;
     n = ask->axis[0].n * nloc;
 
-    answer.data = (char *) ask->ctx.exchange.answer.data;
-    answer.len = ask->ctx.exchange.answer.len;
+    answer.data = (char *) ask->exchange.answer.data;
+    answer.len = ask->exchange.answer.len;
 
     buf = ngx_pnalloc(r->pool, answer.len + 1);
     parse.slot = ngx_pcalloc(r->pool,

@@ -53,7 +53,7 @@ ngx_http_penstock_cells_wrap(ngx_http_penstock_cells_ask_t *ask,
     ngx_http_penstock_cells_pack_t   pack;
 
     pool = ask->ctx.request->pool;
-    sr = ask->ctx.exchange.request;
+    sr = ask->exchange.request;
 
     ngx_memzero(&head, sizeof(ps_record_t));
     ngx_memzero(&pack, sizeof(ngx_http_penstock_cells_pack_t));

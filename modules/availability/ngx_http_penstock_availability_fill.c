@@ -63,7 +63,7 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
     ngx_uint_t  stale;
 
     if (ctx->state == NGX_HTTP_PENSTOCK_AV_FILL) {
-        return ctx->exchange.done ? NGX_OK : NGX_AGAIN;
+        return ctx->exchange->done ? NGX_OK : NGX_AGAIN;
     }
 
     if (ctx->looking) {
@@ -76,6 +76,7 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
 
     if (ctx->again) {
         ctx->again = 0;
+        ctx->denied = 0;
         ctx->looked = 0;
         ctx->relooked = 0;
         ctx->clock = 0;
@@ -217,8 +218,14 @@ ngx_http_penstock_av_exchange(ngx_http_penstock_av_ctx_t *ctx)
     ngx_http_penstock_exchange_t  *x;
 
     r = ctx->request;
-    x = &ctx->exchange;
 
+    x = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_exchange_t));
+    if (x == NULL) {
+        ngx_http_penstock_av_failed(ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return NGX_ERROR;
+    }
+
+    ctx->exchange = x;
     ctx->state = NGX_HTTP_PENSTOCK_AV_FILL;
 
     x->host = r;

@@ -29,9 +29,9 @@ ngx_http_penstock_av_read_head(ngx_http_penstock_av_ctx_t *ctx,
     ps_targeted_init(&head->targeted);
     ps_vary_init(&head->vary);
 
-    sr = ctx->exchange.request;
+    sr = ctx->exchange->request;
 
-    part = ctx->exchange.upstream ? &sr->upstream->headers_in.headers.part
+    part = ctx->exchange->upstream ? &sr->upstream->headers_in.headers.part
                                   : &sr->headers_out.headers.part;
 
     for ( /* void */ ; part; part = part->next) {
@@ -114,7 +114,7 @@ ngx_http_penstock_av_read_header(ngx_http_penstock_av_ctx_t *ctx,
 
     } else if (ngx_http_penstock_av_is("Connection")) {
         ngx_http_penstock_av_drop_named(
-                         &ctx->exchange.request->headers_out.headers,
+                         &ctx->exchange->request->headers_out.headers,
                          &h->value);
 
     } else if (ngx_http_penstock_av_is("Set-Cookie")) {

@@ -458,7 +458,7 @@ ngx_http_penstock_av_filled(ngx_http_penstock_av_ctx_t *ctx)
                                              : NGX_HTTP_PENSTOCK_AV_HIT);
     }
 
-    if (ctx->exchange.too_large) {
+    if (ctx->exchange && ctx->exchange->too_large) {
         return ngx_http_penstock_av_decline(ctx, NGX_HTTP_PENSTOCK_AV_PASS);
     }
 

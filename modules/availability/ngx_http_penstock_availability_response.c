@@ -50,7 +50,7 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_penstock_exchange_t  *x;
     ngx_http_penstock_av_head_t    head;
 
-    x = &ctx->exchange;
+    x = ctx->exchange;
 
     if (x->too_large) {
         return NGX_HTTP_PENSTOCK_AV_NO_STORE;
@@ -305,7 +305,7 @@ ngx_http_penstock_av_fresh(ngx_http_penstock_av_ctx_t *ctx,
         valid = ctx->conf->valid->elts;
 
         for (i = 0; i < ctx->conf->valid->nelts; i++) {
-            if (valid[i].code == 0 || valid[i].code == ctx->exchange.status) {
+            if (valid[i].code == 0 || valid[i].code == ctx->exchange->status) {
                 fresh = valid[i].sec;
                 break;
             }
@@ -333,7 +333,7 @@ ngx_http_penstock_av_serialize(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_request_t            *sr;
     ngx_http_penstock_exchange_t  *x;
 
-    x = &ctx->exchange;
+    x = ctx->exchange;
     sr = x->request;
 
     tag_bytes = 0;

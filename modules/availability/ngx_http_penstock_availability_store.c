@@ -17,6 +17,10 @@
 
 #define NGX_HTTP_PENSTOCK_AV_WALK      16
 
+/* without an invalidation: calm, ms */
+
+#define NGX_HTTP_PENSTOCK_AV_CALM      1000
+
 /* nobody waits for a fill that is older, ms */
 
 #define NGX_HTTP_PENSTOCK_AV_FILL_MAX  60000
@@ -288,8 +292,11 @@ ngx_http_penstock_av_copy(ngx_http_penstock_av_ctx_t *ctx,
     ctx->raw.len = entry->record_size;
     ctx->raw_by = entry->made_by;
 
-    ctx->have = (ps_record_parse(&ctx->record, (char *) p,
-                                 entry->record_size) == 0);
+    /* it was parsed when it was stored */
+
+    ps_record_open(&ctx->record, (char *) p, entry->headers_at,
+                   entry->body_at);
+    ctx->have = 1;
 
     return NGX_OK;
 }
@@ -380,10 +387,23 @@ ngx_http_penstock_av_check(ngx_http_penstock_av_ctx_t *ctx,
                                                      entry->checked_seq);
     }
 
-    /* a walk over few tags is cheaper than the lock */
+    if (ctx->pushed || ctx->soft) {
+        return 1;
+    }
 
-    if (ctx->pushed || ctx->soft
-        || ctx->record.ntags <= NGX_HTTP_PENSTOCK_AV_WALK)
+    /*
+     * A walk over few tags is cheaper than the lock, unless it is the last
+     * one for long: nothing was invalidated for a while.
+     */
+
+    if (ctx->zone->calm_gen != gen) {
+        ctx->zone->calm_gen = gen;
+        ctx->zone->calm_since = ngx_current_msec;
+    }
+
+    if (ctx->record.ntags <= NGX_HTTP_PENSTOCK_AV_WALK
+        && ngx_current_msec - ctx->zone->calm_since
+           < NGX_HTTP_PENSTOCK_AV_CALM)
     {
         return 1;
     }
@@ -691,6 +711,8 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
     }
 
     entry.list = 0;
+    entry.headers_at = record.headers - (char *) raw->data;
+    entry.body_at = record.body - (char *) raw->data;
     entry.record_size = raw->len;
 
     node = ngx_http_penstock_dict_insert(dict, ctx->key,

@@ -41,7 +41,7 @@ ngx_http_penstock_av_conditions(ngx_http_penstock_av_ctx_t *ctx)
     ngx_http_penstock_header_t    *h;
     ngx_http_penstock_exchange_t  *x;
 
-    x = &ctx->exchange;
+    x = ctx->exchange;
 
     /* one that was invalidated is known to be old: the whole is asked for */
 
@@ -112,7 +112,7 @@ ngx_http_penstock_av_freshen(ngx_http_penstock_av_ctx_t *ctx,
     ngx_http_request_t            *sr;
     ngx_http_penstock_exchange_t  *x;
 
-    x = &ctx->exchange;
+    x = ctx->exchange;
     sr = x->request;
     record = &ctx->record;
 

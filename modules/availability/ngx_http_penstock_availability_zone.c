@@ -9,7 +9,7 @@
 
 /* raise it when the layout of an entry or of the tag table changes */
 
-#define NGX_HTTP_PENSTOCK_AV_LAYOUT     4
+#define NGX_HTTP_PENSTOCK_AV_LAYOUT     5
 
 #define NGX_HTTP_PENSTOCK_AV_REDIS_KEY  "penstock:av:{%V}"
 

@@ -14,6 +14,7 @@
 #define PS_RECORD_HEAD   44
 
 
+static void ps_record_head(ps_record_t *record, const char *p);
 static char *ps_put(char *p, uint64_t n, unsigned bytes);
 static uint64_t ps_get(const char *p, unsigned bytes);
 
@@ -97,16 +98,7 @@ ps_record_parse(ps_record_t *record, const char *p, size_t len)
 
     end = p + len;
 
-    record->status = (uint16_t) ps_get(p + 4, 2);
-    record->ntags = (uint16_t) ps_get(p + 6, 2);
-    record->nheaders = (uint16_t) ps_get(p + 8, 2);
-    record->flags = (uint16_t) ps_get(p + 10, 2);
-    record->fresh = (uint32_t) ps_get(p + 12, 4);
-    record->while_revalidate = (uint32_t) ps_get(p + 16, 4);
-    record->if_error = (uint32_t) ps_get(p + 20, 4);
-    record->created = ps_get(p + 24, 8);
-    record->clock = ps_get(p + 32, 8);
-    record->body_len = (size_t) ps_get(p + 40, 4);
+    ps_record_head(record, p);
 
     if (record->status < 200 || record->status > 599
         || (record->flags & ~PS_RECORD_FLAGS)
@@ -158,6 +150,34 @@ ps_record_parse(ps_record_t *record, const char *p, size_t len)
     record->body = p;
 
     return (size_t) (end - p) == record->body_len ? 0 : -1;
+}
+
+
+void
+ps_record_open(ps_record_t *record, const char *p, size_t headers_at,
+    size_t body_at)
+{
+    ps_record_head(record, p);
+
+    record->tags = p + PS_RECORD_HEAD;
+    record->headers = p + headers_at;
+    record->body = p + body_at;
+}
+
+
+static void
+ps_record_head(ps_record_t *record, const char *p)
+{
+    record->status = (uint16_t) ps_get(p + 4, 2);
+    record->ntags = (uint16_t) ps_get(p + 6, 2);
+    record->nheaders = (uint16_t) ps_get(p + 8, 2);
+    record->flags = (uint16_t) ps_get(p + 10, 2);
+    record->fresh = (uint32_t) ps_get(p + 12, 4);
+    record->while_revalidate = (uint32_t) ps_get(p + 16, 4);
+    record->if_error = (uint32_t) ps_get(p + 20, 4);
+    record->created = ps_get(p + 24, 8);
+    record->clock = ps_get(p + 32, 8);
+    record->body_len = (size_t) ps_get(p + 40, 4);
 }
 
 

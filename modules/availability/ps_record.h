@@ -70,6 +70,14 @@ char *ps_record_put_body(char *p, const char *body, size_t len);
 
 int ps_record_parse(ps_record_t *record, const char *p, size_t len);
 
+/*
+ * The same of bytes that were parsed before and have not changed since, by
+ * the distances of headers and body from p that were found then.
+ */
+
+void ps_record_open(ps_record_t *record, const char *p, size_t headers_at,
+    size_t body_at);
+
 /* *p starts at record->tags or ->headers and moves on */
 
 void ps_record_tag(const char **p, ps_tag_t *tag);

@@ -169,6 +169,30 @@ test_round_trip(void **state)
 }
 
 
+/* the same as parsed, by what was found then */
+
+static void
+test_open(void **state)
+{
+    bytes_t       b;
+    ps_record_t   parsed, opened;
+
+    b = make();
+
+    memset(&parsed, 0, sizeof(parsed));
+    memset(&opened, 0, sizeof(opened));
+
+    assert_int_equal(ps_record_parse(&parsed, b.data, b.len), 0);
+
+    ps_record_open(&opened, b.data, (size_t) (parsed.headers - b.data),
+                   (size_t) (parsed.body - b.data));
+
+    assert_memory_equal(&parsed, &opened, sizeof(parsed));
+
+    free(b.data);
+}
+
+
 static void
 test_empty(void **state)
 {
@@ -350,6 +374,7 @@ main(void)
 {
     const struct CMUnitTest  tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_open),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_cut_or_longer),
         cmocka_unit_test(test_head),
