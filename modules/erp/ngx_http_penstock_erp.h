@@ -69,6 +69,17 @@ typedef struct {
 } ngx_http_penstock_erp_keys_t;
 
 
+/* places of requests that were given up here, and may go on at the server */
+
+#define NGX_HTTP_PENSTOCK_ERP_BUSY    128
+
+typedef struct {
+    uint64_t                             id;
+    ngx_msec_t                           until;
+    ngx_uint_t                           write;
+} ngx_http_penstock_erp_busy_t;
+
+
 typedef struct {
     ngx_str_t                            name;
     ngx_shm_zone_t                      *shm_zone;
@@ -91,6 +102,8 @@ typedef struct {
     ngx_atomic_uint_t                    seen;
     ngx_uint_t                           ticks;
     ngx_msec_t                           alone_from; /* places here, then */
+    ngx_http_penstock_erp_busy_t         busy[NGX_HTTP_PENSTOCK_ERP_BUSY];
+    ngx_uint_t                           nbusy;
     unsigned                             polling:1;
     unsigned                             named:1;    /* "worker" is */
     unsigned                             sharing:1;  /* Redis has answered */
@@ -416,6 +429,7 @@ void ngx_http_penstock_erp_shared(ngx_http_penstock_erp_budget_t *budget);
 ngx_int_t ngx_http_penstock_erp_remote_enter(
     ngx_http_penstock_erp_passage_t *p);
 void ngx_http_penstock_erp_remote_leave(ngx_http_penstock_erp_passage_t *p);
+void ngx_http_penstock_erp_remote_busy(ngx_http_penstock_erp_passage_t *p);
 void ngx_http_penstock_erp_remote_poll(
     ngx_http_penstock_erp_budget_t *budget);
 void ngx_http_penstock_erp_remote_renew(

@@ -182,6 +182,8 @@ ngx_http_penstock_erp_shared(ngx_http_penstock_erp_budget_t *budget)
 
     budget->sharing = 1;
 
+    ngx_http_penstock_erp_remote_renew(budget);
+
     /* none of this worker's is let in here from now on */
 
     budget->alone_from = ngx_current_msec + NGX_MAX_INT32_VALUE;
@@ -279,6 +281,13 @@ ngx_http_penstock_erp_granted(ngx_http_penstock_erp_passage_t *p)
         ngx_add_timer(&budget->renew, NGX_HTTP_PENSTOCK_ERP_RENEW);
     }
 
+    if (budget->redis && p->remote == 0) {
+
+        /* if Redis is there for others, they must know at once */
+
+        ngx_http_penstock_erp_remote_renew(budget);
+    }
+
     ngx_http_penstock_exchange_continue(p->exchange);
 }
 
@@ -320,6 +329,10 @@ ngx_http_penstock_erp_leave(ngx_http_penstock_erp_passage_t *p,
     if (p->in && busy) {
 
         /* not renewed any more, it ends with its lease */
+
+        if (p->remote) {
+            ngx_http_penstock_erp_remote_busy(p);
+        }
 
         return;
     }
@@ -449,10 +462,6 @@ ngx_http_penstock_erp_renew(ngx_event_t *ev)
     ngx_http_penstock_erp_places_t   *places;
     ngx_http_penstock_erp_passage_t  *p;
 
-    if (ngx_queue_empty(&budget->waiting) && ngx_queue_empty(&budget->held)) {
-        return;
-    }
-
     places = ngx_http_penstock_zone_data(budget->shm_zone);
 
     ngx_shmtx_lock(&places->shpool->mutex);
@@ -477,8 +486,14 @@ ngx_http_penstock_erp_renew(ngx_event_t *ev)
 
     ngx_shmtx_unlock(&places->shpool->mutex);
 
+    /* once more when nothing is left: so that Redis knows */
+
     if (budget->redis) {
         ngx_http_penstock_erp_remote_renew(budget);
+    }
+
+    if (ngx_queue_empty(&budget->waiting) && ngx_queue_empty(&budget->held)) {
+        return;
     }
 
     ngx_add_timer(ev, NGX_HTTP_PENSTOCK_ERP_RENEW);

@@ -11,7 +11,9 @@
  * this began: for 2 s from then nobody is let in, so that after a loss of
  * Redis' memory each worker can say what it holds.
  *
- * An id is r or w, its worker and a number.
+ * An id is r or w, its worker and a number.  Each second a worker says which
+ * ones it knows; others that it seems to hold are of calls whose answers were
+ * lost, and go.
  */
 
 #include "ngx_http_penstock_erp.h"
@@ -19,7 +21,7 @@
 
 #define NGX_HTTP_PENSTOCK_ERP_NKEYS  6
 #define NGX_HTTP_PENSTOCK_ERP_NARGS  5
-#define NGX_HTTP_PENSTOCK_ERP_BATCH  64          /* ids of one renewal */
+#define NGX_HTTP_PENSTOCK_ERP_FEW    32
 
 #define NGX_HTTP_PENSTOCK_ERP_ID_LEN                                          \
     (sizeof("w::") + 16 + NGX_INT64_LEN)
@@ -88,8 +90,17 @@ static ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_script = {
     "        call('ZREM', queue, id)\n"
     "    end\n"
     "elseif op == 'renew' then\n"
-    "    for k = 6, #ARGV do\n"
-    "        call('ZADD', held, n(now + lease), ARGV[k])\n"
+    "    local known = {}\n"
+    "    for k = 7, #ARGV do\n"
+    "        known[ARGV[k]] = true\n"
+    "        if k - 7 < tonumber(id) then\n"
+    "            call('ZADD', held, n(now + lease), ARGV[k])\n"
+    "        end\n"
+    "    end\n"
+    "    for _, m in ipairs(call('ZRANGE', held, 0, -1)) do\n"
+    "        if not known[m] and string.match(m, ':(%x+):') == worker then\n"
+    "            call('ZREM', held, m)\n"
+    "        end\n"
     "    end\n"
     "    for _, w in ipairs(call('ZRANGEBYSCORE', workers, '-inf',\n"
     "                            n(now - 60000))) do\n"
@@ -376,42 +387,119 @@ ngx_http_penstock_erp_polled(ngx_http_penstock_redis_call_t *call,
 
 
 void
+ngx_http_penstock_erp_remote_busy(ngx_http_penstock_erp_passage_t *p)
+{
+    ngx_http_penstock_erp_busy_t    *busy;
+    ngx_http_penstock_erp_budget_t  *budget;
+
+    budget = p->budget;
+
+    if (budget->nbusy == NGX_HTTP_PENSTOCK_ERP_BUSY) {
+
+        /* the oldest one is counted by Redis alone no longer */
+
+        budget->nbusy--;
+        ngx_memmove(budget->busy, budget->busy + 1,
+                    budget->nbusy * sizeof(ngx_http_penstock_erp_busy_t));
+    }
+
+    busy = &budget->busy[budget->nbusy++];
+
+    busy->id = p->remote;
+    busy->write = p->write;
+    busy->until = ngx_current_msec + budget->lease;
+}
+
+
+/* held ones first, then those that wait or are busy: all that are known */
+
+void
 ngx_http_penstock_erp_remote_renew(ngx_http_penstock_erp_budget_t *budget)
 {
-    u_char                            id[NGX_HTTP_PENSTOCK_ERP_BATCH]
-                                        [NGX_HTTP_PENSTOCK_ERP_ID_LEN];
-    ngx_str_t                         args[NGX_HTTP_PENSTOCK_ERP_BATCH];
-    ngx_uint_t                        n;
-    ngx_queue_t                      *q;
-    ngx_http_penstock_erp_passage_t  *p;
+    u_char                           *p, count[NGX_INT64_LEN];
+    ngx_str_t                        *args;
+    ngx_uint_t                        i, n, k, held;
+    ngx_queue_t                      *q, *queue;
+    ngx_http_penstock_erp_passage_t  *passage, busy;
 
     if (ngx_http_penstock_erp_name(budget) != NGX_OK) {
         return;
     }
 
-    n = 0;
+    n = 1 + budget->nbusy;
 
-    for (q = ngx_queue_head(&budget->held);
-         q != ngx_queue_sentinel(&budget->held);
-         q = ngx_queue_next(q))
-    {
-        p = ngx_queue_data(q, ngx_http_penstock_erp_passage_t, queue);
+    for (i = 0; i < 2; i++) {
+        queue = i ? &budget->waiting : &budget->held;
 
-        /* what was let in without Redis counts there, once it is back */
-
-        if (p->remote == 0) {
-            p->remote = ++budget->ids;
-        }
-
-        args[n] = ngx_http_penstock_erp_id(p, id[n]);
-
-        if (++n == NGX_HTTP_PENSTOCK_ERP_BATCH) {
-            (void) ngx_http_penstock_erp_ask(budget, NULL, "renew", args, n);
-            n = 0;
+        for (q = ngx_queue_head(queue); q != ngx_queue_sentinel(queue);
+             q = ngx_queue_next(q))
+        {
+            n++;
         }
     }
 
-    (void) ngx_http_penstock_erp_ask(budget, NULL, "renew", args, n);
+    args = ngx_alloc(n * (sizeof(ngx_str_t) + NGX_HTTP_PENSTOCK_ERP_ID_LEN),
+                     ngx_cycle->log);
+    if (args == NULL) {
+        return;
+    }
+
+    p = (u_char *) &args[n];
+    k = 1;
+    held = 0;
+
+    for (i = 0; i < 2; i++) {
+        queue = i ? &budget->waiting : &budget->held;
+
+        for (q = ngx_queue_head(queue); q != ngx_queue_sentinel(queue);
+             q = ngx_queue_next(q))
+        {
+            passage = ngx_queue_data(q, ngx_http_penstock_erp_passage_t,
+                                     queue);
+
+            if (passage->remote == 0) {
+
+                if (i) {
+                    continue;
+                }
+
+                /* let in without Redis, it counts there once that is back */
+
+                passage->remote = ++budget->ids;
+            }
+
+            args[k++] = ngx_http_penstock_erp_id(passage, p);
+            p += NGX_HTTP_PENSTOCK_ERP_ID_LEN;
+            held += !i;
+        }
+    }
+
+    ngx_memzero(&busy, sizeof(ngx_http_penstock_erp_passage_t));
+    busy.budget = budget;
+
+    for (i = 0, n = 0; i < budget->nbusy; i++) {
+
+        if ((ngx_msec_int_t) (budget->busy[i].until - ngx_current_msec) <= 0) {
+            continue;
+        }
+
+        busy.remote = budget->busy[i].id;
+        busy.write = budget->busy[i].write;
+
+        args[k++] = ngx_http_penstock_erp_id(&busy, p);
+        p += NGX_HTTP_PENSTOCK_ERP_ID_LEN;
+
+        budget->busy[n++] = budget->busy[i];
+    }
+
+    budget->nbusy = n;
+
+    args[0].data = count;
+    args[0].len = ngx_http_penstock_digits(count, held) - count;
+
+    (void) ngx_http_penstock_erp_ask(budget, NULL, "renew", args, k);
+
+    ngx_free(args);
 }
 
 
@@ -438,9 +526,8 @@ ngx_http_penstock_erp_ask(ngx_http_penstock_erp_budget_t *budget,
     u_char              keys[NGX_HTTP_PENSTOCK_ERP_NKEYS][128];
     u_char              numbers[3][NGX_INT64_LEN];
     uint64_t            value[3];
-    ngx_str_t           argv[NGX_HTTP_PENSTOCK_ERP_NKEYS
-                             + NGX_HTTP_PENSTOCK_ERP_NARGS
-                             + NGX_HTTP_PENSTOCK_ERP_BATCH];
+    ngx_int_t           rc;
+    ngx_str_t          *argv, few[NGX_HTTP_PENSTOCK_ERP_FEW];
     ngx_uint_t          i, n;
 
     static const char  *names[] = {
@@ -449,6 +536,16 @@ ngx_http_penstock_erp_ask(ngx_http_penstock_erp_budget_t *budget,
 
     if (ngx_http_penstock_erp_name(budget) != NGX_OK) {
         return NGX_DECLINED;
+    }
+
+    argv = few;
+    n = NGX_HTTP_PENSTOCK_ERP_NKEYS + NGX_HTTP_PENSTOCK_ERP_NARGS + nargs;
+
+    if (n > NGX_HTTP_PENSTOCK_ERP_FEW) {
+        argv = ngx_alloc(n * sizeof(ngx_str_t), ngx_cycle->log);
+        if (argv == NULL) {
+            return NGX_DECLINED;
+        }
     }
 
     for (n = 0; n < NGX_HTTP_PENSTOCK_ERP_NKEYS; n++) {
@@ -477,9 +574,15 @@ ngx_http_penstock_erp_ask(ngx_http_penstock_erp_budget_t *budget,
         argv[n++] = args[i];
     }
 
-    return ngx_http_penstock_redis_eval(budget->redis, call,
-                                        &ngx_http_penstock_erp_script,
-                                        NGX_HTTP_PENSTOCK_ERP_NKEYS, n, argv);
+    rc = ngx_http_penstock_redis_eval(budget->redis, call,
+                                      &ngx_http_penstock_erp_script,
+                                      NGX_HTTP_PENSTOCK_ERP_NKEYS, n, argv);
+
+    if (argv != few) {
+        ngx_free(argv);
+    }
+
+    return rc;
 }
 
 

@@ -33,6 +33,7 @@
 
 #define _GNU_SOURCE
 
+#include <inttypes.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -369,6 +370,23 @@ lane_write(load_lane_t *lane)
 }
 
 
+/* FNV-1a, never 0 */
+
+static uint64_t
+hash_of(const char *p, size_t len)
+{
+    size_t    i;
+    uint64_t  hash;
+
+    hash = 14695981039346656037u;
+    for (i = 0; i < len; i++) {
+        hash = (hash ^ (unsigned char) p[i]) * 1099511628211u;
+    }
+
+    return hash + (hash == 0);
+}
+
+
 static void
 lane_build(load_lane_t *lane)
 {
@@ -396,7 +414,10 @@ lane_build(load_lane_t *lane)
 
     if (step->body) {
         n += sprintf(lane->out + n, "Content-Type: application/json\r\n"
-                     "Content-Length: %zu\r\n", strlen(step->body));
+                     "Content-Length: %zu\r\n"
+                     "Idempotency-Key: \"%016" PRIx64 "\"\r\n",
+                     strlen(step->body), hash_of(step->body,
+                                                 strlen(step->body)));
     }
 
     n += sprintf(lane->out + n, "\r\n%s", step->body ? step->body : "");
@@ -412,11 +433,7 @@ body_id(const char *p, size_t len)
     size_t    i;
     uint64_t  hash;
 
-    hash = 14695981039346656037u;
-    for (i = 0; i < len; i++) {
-        hash = (hash ^ (unsigned char) p[i]) * 1099511628211u;
-    }
-    hash += hash == 0;
+    hash = hash_of(p, len);
 
     for (i = hash % table_size; table[i].hash; i = (i + 1) % table_size) {
         if (table[i].hash == hash) {

@@ -274,29 +274,6 @@ class Budget(Case):
         self.assertLess(self.metric('penstock_erp_budget_limit'), 8)
 
 
-class BudgetInRedis(Budget):
-
-    redis_ = True
-
-    def test_redis_dies(self):
-        """Without Redis each host has half; back, they share again."""
-        self.start(gateways=2, limit=4, writes=0, latency='100ms')
-        got, threads = crowd([lambda n=n: self.write(n % 2)
-                              for n in range(40)])
-        penstock.wait_for(lambda: self.stats()['writes'] >= 6)
-        self.store.kill()
-        join(threads)
-        self.assertEqual({getattr(a, 'status', a) for a in got}, {201})
-        self.assertLessEqual(self.stats()['highest_concurrency'], 4)
-        self.store.forget()
-        self.store.start()
-        got, threads = crowd([lambda n=n: self.write(n % 2)
-                              for n in range(40)])
-        join(threads)
-        self.assertEqual({getattr(a, 'status', a) for a in got}, {201})
-        self.assertLessEqual(self.stats()['highest_concurrency'], 4)
-
-
 class Breaker(Case):
 
     def test_opens_and_closes(self):
