@@ -337,7 +337,7 @@ def main(argv):
                         help="some rows: "
                         + " ".join(name for name, _ in Bench.ROWS))
     parser.add_argument("--set", default="all",
-                        help="answers, cells, or all that there are")
+                        help="answers, cells, writes, or all that there are")
     options = parser.parse_args(argv)
     if len(os.sched_getaffinity(0)) < 2:
         stop_with("the benchmark needs two cores")
@@ -360,7 +360,8 @@ def bench_sets():
     """By name; the others import this file, so not at its top."""
     sys.modules.setdefault("bench", sys.modules[__name__])
     from bench_cells import Cells
-    return {"answers": Bench, "cells": Cells}
+    from bench_writes import Writes
+    return {"answers": Bench, "cells": Cells, "writes": Writes}
 
 
 def run(made, options):

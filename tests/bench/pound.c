@@ -5,7 +5,8 @@
  *
  * LIMIT is a number of requests ("5000"), or of seconds ("2s").  TARGETS and
  * TOKENS are files with a line each; request N has target and token number N,
- * from the start again after the last ("-" instead of TOKENS: no token).
+ * from the start again after the last ("-" instead of TOKENS: no token).  A
+ * target "POST URI BODY" is a write, and gets an Idempotency-Key of its own.
  * Prints {"requests":N,"ok":N,"hits":N,"seconds":S,"p50":US,"p99":US}; ok
  * counts 200 answers, hits those whose Cache-Status says so.  It never sleeps:
  * to wake a client costs the server more than to answer it, and only those
@@ -145,6 +146,7 @@ static void
 conn_send(pound_conn_t *c)
 {
     int          n;
+    char        *target, *body;
     static char  out[65536];
 
     if (most ? sent == most : now_us() >= until) {
@@ -152,8 +154,17 @@ conn_send(pound_conn_t *c)
         return;
     }
 
-    n = snprintf(out, sizeof(out), "GET %s HTTP/1.1\r\nHost: shop.example\r\n",
-                 targets.lines[sent % targets.n]);
+    target = targets.lines[sent % targets.n];
+    body = NULL;
+
+    if (strncmp(target, "POST ", 5) == 0) {
+        target += 5;
+        body = strchr(target, ' ');
+    }
+
+    n = snprintf(out, sizeof(out), "%s %.*s HTTP/1.1\r\n"
+                 "Host: shop.example\r\n", body ? "POST" : "GET",
+                 body ? (int) (body - target) : (int) strlen(target), target);
 
     if (tokens.n) {
         n += snprintf(out + n, sizeof(out) - n,
@@ -161,7 +172,16 @@ conn_send(pound_conn_t *c)
                       tokens.lines[sent % tokens.n]);
     }
 
-    n += snprintf(out + n, sizeof(out) - n, "\r\n");
+    if (body) {
+        n += snprintf(out + n, sizeof(out) - n,
+                      "Content-Type: application/json\r\n"
+                      "Content-Length: %zu\r\n"
+                      "Idempotency-Key: \"%d-%zu\"\r\n\r\n%s",
+                      strlen(body + 1), (int) getpid(), sent, body + 1);
+
+    } else {
+        n += snprintf(out + n, sizeof(out) - n, "\r\n");
+    }
 
     c->busy = 1;
     c->len = 0;
