@@ -17,10 +17,11 @@ usage: ./build.sh COMMAND
   demo [--orders FILE] [--erp tryton] [--gateways N] [--keep]
                              the gateway before an ERP, orders through it;
                              tryton: a real one; N gateways on one Redis
-  test [--asan] [--only PATTERN]
+  test [--asan | --valgrind] [--only PATTERN]
                              every test there is; --asan: only those that run
-                             nginx, with sanitizers; --only: only the files
-                             whose path matches the regular expression
+                             nginx, with sanitizers; --valgrind: a selection,
+                             by valgrind; --only: only the files whose path
+                             matches the regular expression
   analyze                    style and static analysis; a part of test
   bench                      what a request costs, side by side
   fuzz [SECONDS]             each parser for that long (default 30)
@@ -28,6 +29,8 @@ usage: ./build.sh COMMAND
                              builds and tests in chroots of Debian 12, 13 and
                              sid (bookworm, trixie, sid); --build: builds
                              only; --fresh: with new chroots
+  nightly                    what takes longer: matrix, test --valgrind,
+                             1000 reloads, fuzz 60
   deps [build|analyze|demo|test|bench|fuzz|tryton|all]
                              installs the packages a command needs
   clean                      removes what was built
@@ -199,6 +202,9 @@ case $command in
     fuzz)
         need $packages_fuzz
         run_fuzz "${1:-30}"
+        ;;
+    nightly)
+        run_nightly
         ;;
     matrix)
         run_matrix "$@"

@@ -354,6 +354,13 @@ ngx_int_t ngx_http_penstock_random(u_char *p, size_t n);
 uint64_t ngx_http_penstock_usec(void);
 
 /*
+ * ms since "then", a value of ngx_current_msec that may be another worker's:
+ * each has its own idea of now, and where that one was ahead this is 0.
+ */
+
+ngx_msec_t ngx_http_penstock_age(ngx_msec_t then);
+
+/*
  * Writes the decimal digits of n, NGX_INT64_LEN bytes at most, and returns
  * the end: what ngx_sprintf("%uL") does, for fields of each response.
  */

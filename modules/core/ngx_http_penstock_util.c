@@ -164,6 +164,17 @@ ngx_http_penstock_usec(void)
 }
 
 
+ngx_msec_t
+ngx_http_penstock_age(ngx_msec_t then)
+{
+    ngx_msec_int_t  age;
+
+    age = (ngx_msec_int_t) (ngx_current_msec - then);
+
+    return ngx_max(age, 0);
+}
+
+
 u_char *
 ngx_http_penstock_digits(u_char *p, uint64_t n)
 {

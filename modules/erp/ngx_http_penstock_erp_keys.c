@@ -199,7 +199,7 @@ ngx_http_penstock_erp_keys_claim(ngx_http_penstock_erp_claim_t *claim,
         rec->state = NGX_HTTP_PENSTOCK_ERP_LOST;
     }
 
-    claim->age = now - rec->since;
+    claim->age = ngx_http_penstock_age(rec->since);
     claim->verdict = NGX_HTTP_PENSTOCK_ERP_UNKNOWN;
 
     if (how == NGX_HTTP_PENSTOCK_ERP_CLAIM_LOOK) {

@@ -290,7 +290,7 @@ ngx_http_penstock_oauth_call_lead(ngx_http_penstock_oauth_main_conf_t *omcf,
 
         if (call.state == NGX_HTTP_PENSTOCK_OAUTH_ASKED) {
 
-            if (ngx_current_msec - call.until
+            if (ngx_http_penstock_age(call.until)
                 < NGX_HTTP_PENSTOCK_OAUTH_CALL_LOST
                 && (kill(call.pid, 0) == 0 || ngx_errno != NGX_ESRCH))
             {

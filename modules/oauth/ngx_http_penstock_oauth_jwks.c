@@ -309,7 +309,7 @@ ngx_http_penstock_oauth_jwks_lead(ngx_http_penstock_oauth_source_t *source,
 
     ngx_shmtx_lock(&jwks->shpool->mutex);
 
-    since = ngx_current_msec - jwks->since;
+    since = ngx_http_penstock_age(jwks->since);
 
     if (jwks->pid && since < NGX_HTTP_PENSTOCK_OAUTH_JWKS_LOST
         && (kill(jwks->pid, 0) == 0 || ngx_errno != NGX_ESRCH))

@@ -15,7 +15,7 @@ nginx_modules="--with-http_addition_module --with-http_gunzip_module
 sanitized_nginx() {
     local dir=$build/nginx-asan nginx=/usr/sbin/nginx lib=
 
-    if build_sanitized_nginx; then
+    if build_nginx asan; then
         nginx=$dir/objs/nginx
 
     else
@@ -35,9 +35,38 @@ sanitized_nginx() {
 }
 
 
-build_sanitized_nginx() {
-    local dir=$build/nginx-asan src=/usr/share/nginx/src version log stamp
-    local cc="-g -O1 -fPIC -fsanitize=address -fno-omit-frame-pointer"
+# valgrind_nginx: build/valgrind/nginx, the same without AddressSanitizer, by
+# valgrind; what it finds is in build/valgrind/logs/
+valgrind_nginx() {
+    local dir=$build/valgrind
+
+    build_nginx palloc \
+        || die "nginx's sources could not be had, see $build/nginx-palloc/log"
+
+    rm -rf "$dir"
+    mkdir -p "$dir/logs"
+
+    printf '%s\n' '#!/bin/sh' \
+        'export NGINX_UNDER_VALGRIND=1' \
+        'exec valgrind -q --trace-children=yes --error-limit=no \' \
+        "    --suppressions=$root/tests/run/valgrind.supp \\" \
+        '    --gen-suppressions=all --num-callers=24 \' \
+        "    --log-file=$dir/logs/%p $build/nginx-palloc/objs/nginx \"\$@\"" \
+        > "$dir/nginx"
+    chmod 755 "$dir/nginx"
+}
+
+
+# build_nginx asan|palloc: build/nginx-KIND/objs/nginx
+build_nginx() {
+    local kind=$1 dir=$build/nginx-$1 src=/usr/share/nginx/src
+    local from=$build/nginx-asan/src version log stamp ld=-Wl,-E
+    local cc="-g -O1 -fPIC -fno-omit-frame-pointer"
+
+    if [ $kind = asan ]; then
+        cc="-g -O1 -fPIC -fsanitize=address -fno-omit-frame-pointer"
+        ld="$ld -fsanitize=address"
+    fi
 
     version=$(dpkg-query -W -f '${source:Version}' nginx)
     stamp="$version $cc $nginx_modules"
@@ -49,15 +78,19 @@ build_sanitized_nginx() {
 
     rm -rf "$dir"
     mkdir -p "$dir"
-    say "fetching the sources of nginx $version (under build/)"
-    debian_source nginx "$version" "$dir/src" > "$log" 2>&1 || return 1
+
+    if [ ! -x "$from/configure" ]; then
+        say "fetching the sources of nginx $version (under build/)"
+        mkdir -p "$build/nginx-asan"
+        debian_source nginx "$version" "$from" > "$log" 2>&1 || return 1
+    fi
 
     . $src/conf_flags
-    say "building nginx with AddressSanitizer and NGX_DEBUG_PALLOC"
+    say "building nginx with NGX_DEBUG_PALLOC ($kind)"
 
-    (cd "$dir/src" && ./configure "${NGX_CONF_FLAGS[@]}" $nginx_modules \
+    (cd "$from" && ./configure "${NGX_CONF_FLAGS[@]}" $nginx_modules \
         --builddir="$dir/objs" --with-cc-opt="$cc -DNGX_DEBUG_PALLOC=1" \
-        --with-ld-opt="-Wl,-E -fsanitize=address" \
+        --with-ld-opt="$ld" \
         && make -j"$(nproc)" -f "$dir/objs/Makefile" binary) \
         >> "$log" 2>&1 \
         || { tail -5 "$log" >&2; return 1; }

@@ -9,7 +9,7 @@ from=$SECONDS
 
 cd "$(dirname "$file")" || exit 1
 
-PYTHONDONTWRITEBYTECODE=1 timeout -k 10 600 python3 "$file" -v \
+PYTHONDONTWRITEBYTECODE=1 timeout -k 10 ${PENSTOCK_TIMEOUT:-600} python3 "$file" -v \
     > "$log" 2>&1 < /dev/null
 status=$?
 
@@ -17,7 +17,7 @@ if [ $status = 0 ]; then
     out=$(grep -A2 '^Ran ' "$log" | grep .)
 else
     out=$(cat "$log"
-          [ $status != 124 ] || echo "$name: still running after 600 s")
+          [ $status != 124 ] || echo "$name: still running after ${PENSTOCK_TIMEOUT:-600} s")
 fi
 
 printf '%s\n' "-- $name ($((SECONDS - from)) s)

@@ -1,7 +1,9 @@
 # What "build.sh test" and "build.sh fuzz" run.  Sourced by build.sh.
 
-jobs=${PENSTOCK_JOBS:-2}
+# most files wait more than they compute
+jobs=${PENSTOCK_JOBS:-$((2 * $(nproc)))}
 asan_only=
+valgrind=
 only=
 failed=
 report=
@@ -46,8 +48,10 @@ run_tests() {
     while [ $# -gt 0 ]; do
         case $1 in
             --asan) asan_only=1 ;;
+            --valgrind) valgrind=1 ;;
             --only) only=${2:?--only needs a pattern}; shift ;;
-            *) die "test knows --asan and --only PATTERN, not \"$1\"" ;;
+            *) die "test knows --asan, --valgrind and --only PATTERN, not" \
+                   "\"$1\"" ;;
         esac
         shift
     done
@@ -66,6 +70,13 @@ run_tests() {
 
     export PENSTOCK_BUILD=$build PENSTOCK_ROOT=$root
     export PERL5LIB=$root/t/lib:$build/test-nginx/usr/share/perl5
+
+    if [ -n "$valgrind" ]; then
+        need valgrind
+        valgrind_tests
+        end_tests
+        return
+    fi
 
     if [ -z "$asan_only" ] \
        && [ -n "$(pick "$root"/t/*.t "$root"/tests/live/test_*.py)" ]
@@ -101,6 +112,11 @@ run_tests() {
             "$build/asan/nginx"
     fi
 
+    end_tests
+}
+
+
+end_tests() {
     [ -n "$report" ] || die "no test matches \"$only\""
 
     printf '\n%s' "$report"
@@ -117,7 +133,10 @@ run_tests() {
 nginx_tests() {
     local kind=$1 title=
 
-    [ "$kind" = plain ] || title=", with sanitizers"
+    case $kind in
+        asan) title=", with sanitizers" ;;
+        valgrind) title=", by valgrind" ;;
+    esac
 
     export PENSTOCK_MODULE=$2 PENSTOCK_PROBE_MODULE=$3 PENSTOCK_NGINX=$4
     export PENSTOCK_KIND=$kind
@@ -127,6 +146,31 @@ nginx_tests() {
     [ -z "$(pick "$root"/tests/live/test_*.py)" ] \
         || step "live tests$title" \
                 python_tests "live-$kind" "$root"/tests/live/test_*.py
+}
+
+
+# a selection that meets each feature; everything takes thirty times as long
+valgrind_tests() {
+    only=${only:-'t/(00|30|36|41|50|probe-01|probe-60)'}
+    jobs=$(nproc)
+
+    build_module plain
+    build_module probe
+    valgrind_nginx
+
+    export PENSTOCK_NGINX_TIMEOUT=120
+    nginx_tests valgrind "$build/plain/objs/$so" "$build/probe/objs/$so" \
+        "$build/valgrind/nginx"
+    step "what valgrind found" valgrind_found
+}
+
+
+valgrind_found() {
+    local logs
+
+    logs=$(find "$build/valgrind/logs" -type f -size +0)
+    echo "$(ls "$build/valgrind/logs" | grep -c .) processes"
+    [ -z "$logs" ] || { head -60 $logs; return 1; }
 }
 
 
@@ -190,7 +234,7 @@ prove_tests() {
         PENSTOCK_SERVROOTS="$roots" \
         TEST_NGINX_BINARY="$PENSTOCK_NGINX" \
         TEST_NGINX_LOAD_MODULES="$PENSTOCK_MODULE" \
-        TEST_NGINX_NO_SHUFFLE=1 TEST_NGINX_TIMEOUT=10 \
+        TEST_NGINX_NO_SHUFFLE=1 TEST_NGINX_TIMEOUT=${PENSTOCK_NGINX_TIMEOUT:-10} \
         timeout 1500 prove --timer -j "$jobs" \
         --exec 'perl -MPenstockRun' $(pick t/*.t)) 2>&1 || status=$?
 
@@ -200,13 +244,14 @@ prove_tests() {
 }
 
 
-# python_tests NAME FILE...: each a process of its own, side by side
+# python_tests NAME FILE...: each a process of its own, side by side, large
+# files first, as they mostly take long
 python_tests() {
     local name=$1
 
     shift
     mkdir -p "$build/logs/$name"
-    pick "$@" | PENSTOCK_LOGS=$build/logs/$name \
+    pick "$@" | xargs ls -S | PENSTOCK_LOGS=$build/logs/$name \
         xargs -P "$jobs" -n 1 bash "$root/tests/run/python.sh"
 }
 
@@ -238,4 +283,19 @@ run_fuzz() {
 
     [ -z "$bad" ] || die "a fuzz target failed"
     say "no fuzz target failed"
+}
+
+
+# What takes too long for each change: other versions, valgrind, many reloads,
+# more time for the fuzzers.
+run_nightly() {
+    step "other versions" "$root/build.sh" matrix
+    step "by valgrind" "$root/build.sh" test --valgrind
+    step "1000 reloads" env PENSTOCK_RELOADS=1000 PENSTOCK_TIMEOUT=3600 \
+        "$root/build.sh" test --only tests/live/test_upgrade
+    step "fuzzers" "$root/build.sh" fuzz 60
+
+    printf '\n%s' "$report"
+    [ -z "$failed" ] || die "some of it failed (see above)"
+    say "all of it passed in $((SECONDS - started)) s"
 }
