@@ -8,9 +8,9 @@
 #define _NGX_HTTP_PENSTOCK_RATELIMIT_ADMIN_H_INCLUDED_
 
 
-#include <jansson.h>
-
 #include "ngx_http_penstock_ratelimit.h"
+
+#include <jansson.h>
 
 
 /* bytes of the body of a change */
