@@ -308,7 +308,8 @@ ngx_int_t ngx_http_penstock_erp_refuse(ngx_http_request_t *r,
     ngx_uint_t status, const char *type, const char *detail, time_t retry);
 ngx_int_t ngx_http_penstock_erp_replay(ngx_http_request_t *r,
     ngx_str_t *answer);
-ngx_int_t ngx_http_penstock_erp_verdict_answer(ngx_http_penstock_erp_ctx_t *ctx);
+ngx_int_t ngx_http_penstock_erp_verdict_answer(
+    ngx_http_penstock_erp_ctx_t *ctx);
 ngx_int_t ngx_http_penstock_erp_answer(ngx_http_penstock_erp_ctx_t *ctx);
 
 /* the exchange's answer as it is kept; empty: not kept.  NGX_ERROR */

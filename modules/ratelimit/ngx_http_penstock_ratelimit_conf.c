@@ -437,8 +437,9 @@ ngx_http_penstock_ratelimit_evicted(ngx_conf_t *cf,
 
 
 /*
- * Overrides get a sixteenth of the zone for their two sets, hot keys less; the table takes all other pages but two.  All of it is made once;
- * after a reload that leaves name and size alone it goes on, even under
+ * Overrides get a sixteenth of the zone for their two sets, hot keys less;
+ * the table takes all other pages but two.  All of it is made once; after a
+ * reload that leaves name and size alone it goes on, even under
  * another rate or burst.
  */
 

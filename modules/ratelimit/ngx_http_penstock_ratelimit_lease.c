@@ -19,6 +19,11 @@
 #define NGX_HTTP_PENSTOCK_RATELIMIT_LEASE_ARGS   12
 #define NGX_HTTP_PENSTOCK_RATELIMIT_HOLDER_LEN   16
 
+/* random bytes, which are shown in hexadecimal */
+
+#define NGX_HTTP_PENSTOCK_RATELIMIT_ID                                        \
+    (NGX_HTTP_PENSTOCK_RATELIMIT_HOLDER_LEN / 2)
+
 
 typedef struct ngx_http_penstock_ratelimit_lease_s
     ngx_http_penstock_ratelimit_lease_t;
@@ -241,8 +246,7 @@ static ngx_http_penstock_ratelimit_leases_t *
 ngx_http_penstock_ratelimit_leases_make(
     ngx_http_penstock_ratelimit_zone_t *zone)
 {
-    u_char                                 id[NGX_HTTP_PENSTOCK_RATELIMIT_HOLDER_LEN
-                                              / 2];
+    u_char                                 id[NGX_HTTP_PENSTOCK_RATELIMIT_ID];
     ngx_uint_t                             size;
     ngx_http_penstock_ratelimit_leases_t  *leases;
 

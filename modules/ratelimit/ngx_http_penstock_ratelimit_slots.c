@@ -16,6 +16,11 @@
 
 #define NGX_HTTP_PENSTOCK_RATELIMIT_SLOTS_LOOK  50
 
+/* random bytes, which are shown in hexadecimal */
+
+#define NGX_HTTP_PENSTOCK_RATELIMIT_ID                                        \
+    (NGX_HTTP_PENSTOCK_RATELIMIT_HOST_LEN / 2)
+
 
 static ngx_int_t ngx_http_penstock_ratelimit_slots_init(ngx_shm_zone_t *zone,
     ngx_slab_pool_t *shpool, void *conf, void **data);
@@ -57,8 +62,7 @@ ngx_http_penstock_ratelimit_slots_init(ngx_shm_zone_t *zone,
     void                                  *mem;
     size_t                                 size;
     u_char                                 seed[PS_SIPHASH_KEY_LEN];
-    u_char                                 id[NGX_HTTP_PENSTOCK_RATELIMIT_HOST_LEN
-                                              / 2];
+    u_char                                 id[NGX_HTTP_PENSTOCK_RATELIMIT_ID];
     ngx_http_penstock_ratelimit_shared_t  *shared;
 
     shared = ngx_slab_calloc(shpool,
