@@ -37,6 +37,7 @@ CONF = '''
     rate_limit_zone     $arg_c zone=deny:1m rate=1r/h burst=2 redis=main
                         fallback=deny;
     rate_limit_zone     $arg_c zone=here:1m rate=1r/h burst=2;
+    idempotency_zone    keys:1m redis=main;
     auth_dpop_zone      proofs:1m redis=main fail=closed;
     auth_jwt_key_cache  1s refetch=1s timeout=1s;
 
@@ -85,6 +86,11 @@ CONF = '''
 
         location /orders/held {
             availability_invalidate zone=alone /sku;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /keyed {
+            idempotency keys required;
             proxy_pass http://127.0.0.1:%%ERP%%;
         }
 
@@ -431,6 +437,42 @@ class Column:
         self.same(taken, *((0, 1) if self.down('erp') else (1,)))
         self.same(self.read('/held', sku)[0], taken)
 
+    def keyed(self):
+        """A write with a key: not at all without Redis, and never twice,
+        whatever the ERP's link did to the first try."""
+
+        sku = self.sku('keyed')
+
+        def order():
+            return self.gw.request('POST', '/keyed', {
+                'Idempotency-Key': '"%s"' % sku}, {'sku': sku}, timeout=15)
+
+        def taken():
+            return self.parties.orders.count(sku)
+
+        yield
+        answer = order()
+        if self.down('redis'):
+            self.refused(answer, 503)
+            self.same(taken(), 0)
+        elif self.down('erp') and self.fault == 'refuse':
+            # nothing was sent, so it may be tried again
+            self.refused(answer, 503)
+        elif self.down('erp'):
+            self.refused(answer, 502, 504, retry=False)
+            self.same(order().status, 409, 502, 504)
+        else:
+            self.same([answer.status, order().status], [201, 201])
+            self.same(taken(), 1)
+        yield
+        if self.down('erp') and self.fault != 'refuse':
+            time.sleep(0.1)
+            self.same(order().status, 201, 409)
+        else:
+            self.again(lambda: order().status == 201)
+            self.same(taken(), 1)
+        self.same(taken(), 0, 1)
+
     def limit_here(self):
         yield
         self.same(self.limit('here'), [200, 200, 429])
@@ -500,8 +542,8 @@ MATRIX = {
     'redis': ['read_held', 'read_new', 'write_seen', 'limit_local',
               'limit_allow', 'limit_deny', 'revocation_closed',
               'revocation_open', 'proof_closed', 'opaque_held', 'opaque_new',
-              'hit', 'limit_here', 'keys_held'],
-    'erp': ['hit', 'stale', 'nothing_held', 'write', 'limit_here',
+              'keyed', 'hit', 'limit_here', 'keys_held'],
+    'erp': ['hit', 'stale', 'nothing_held', 'write', 'keyed', 'limit_here',
             'limit_local', 'keys_held', 'revocation_closed'],
     'issuer': ['keys_held', 'keys_rotated', 'keys_none', 'opaque_held',
                'opaque_new', 'hit', 'nothing_held', 'limit_here',
