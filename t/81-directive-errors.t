@@ -28,6 +28,8 @@ write_file('ok.json', 'true');
 # blamed on the line that starts with "!" (or the last one), which goes.
 
 my $redis = 'redis m { server 127.0.0.1; }';
+my $client = "oauth_client c { token_endpoint /t; client_id i; "
+             . "client_secret_file $dir/pass; }";
 my $keys = "auth_jwt_key_file $dir/hs.json;";
 
 my %wrong = (
@@ -471,6 +473,63 @@ my %wrong = (
          . '"nowhere"'],
     ],
 
+    oauth_client => [
+        ['http', 'oauth_client "" { }', 'is empty'],
+        ['http', 'oauth_client a/b { }', 'use letters, digits'],
+        ['http', "$client\n!$client", 'duplicate oauth_client "c"'],
+        ['http', "oauth_client c {\n!}", 'add "token_endpoint URI"'],
+        ['http', "oauth_client c {\n token_endpoint /t;\n!}",
+         'add "client_id ID"'],
+        ['http', "oauth_client c {\n token_endpoint /t; client_id i;\n!}",
+         'add "client_secret_file FILE"'],
+        ['http', "oauth_client c {\n! token_endpoint http://a/t;\n}",
+         'the URI of an internal location'],
+        ['http', "oauth_client c {\n! token_endpoint /t?a;\n}",
+         'the URI of an internal location'],
+        ['http', "oauth_client c {\n! client_id \"\";\n}",
+         'must be 1 to 2048 characters'],
+        ['http', "oauth_client c {\n client_id a;\n! client_id b;\n}",
+         'duplicate'],
+        ['http', "oauth_client c {\n! client_secret a;\n}",
+         'unknown directive "client_secret"'],
+        ['http', "oauth_client c {\n! scope a b;\n}",
+         'invalid number of arguments'],
+        ['http', "oauth_client c {\n! auth none;\n}",
+         'use client_secret_basic'],
+        ['http', "oauth_client c {\n! alg HS256;\n}",
+         'use RS256, ES256 or PS256'],
+        ['http', "oauth_client c {\n! refresh 0;\n}",
+         'give a time above 0'],
+        ['http', "oauth_client c {\n! timeout x;\n}",
+         'give a time above 0'],
+        ['http', "oauth_client c {\n! client_secret_file $dir/none;\n}",
+         'failed'],
+        ['http', "oauth_client c {\n! private_key_file /dev/null;\n}",
+         'must hold 1 to'],
+        ['http', "oauth_client c {\n client_secret_file $dir/pass;\n"
+         . "! private_key_file $dir/pass;\n}", 'a key already'],
+        ['http', "oauth_client c {\n token_endpoint /t; client_id i;\n"
+         . "private_key_file $dir/pass;\n!}", 'it holds no private key'],
+        ['http', "oauth_client c {\n token_endpoint /t; client_id i;\n"
+         . "client_secret_file $dir/pass; alg ES256;\n!}",
+         'go with "auth private_key_jwt"'],
+    ],
+    erp_authorization => [
+        ['location', 'erp_authorization none;', 'there is no block '
+         . 'oauth_client "none" { } in http { }'],
+        ['location', 'erp_authorization "";', 'write the NAME of an '
+         . '"oauth_client" or "off"'],
+        ['location', 'erp_authorization off; erp_authorization off;',
+         'duplicate'],
+    ],
+    erp_identity_header => [
+        ['location', 'erp_identity_header X_A a;', 'is no header name'],
+        ['location', 'erp_identity_header "" a;', 'is no header name'],
+        ['location', 'erp_identity_header Host a;', 'has a meaning of its '
+         . 'own'],
+        ['location', 'erp_identity_header X-A $no_such_thing;', 'unknown '
+         . '"no_such_thing" variable'],
+    ],
     request_schema => [
         ['location', 'request_schema none.json;', 'name the JSON schema'],
         ['location', "request_schema $dir;", 'is not a regular file'],

@@ -28,6 +28,7 @@ typedef enum {
     NGX_HTTP_PENSTOCK_AVAILABILITY,
     NGX_HTTP_PENSTOCK_ERP,
     NGX_HTTP_PENSTOCK_SCHEMA,
+    NGX_HTTP_PENSTOCK_CREDENTIALS,
     NGX_HTTP_PENSTOCK_PROBE,
     NGX_HTTP_PENSTOCK_FEATURES
 } ngx_http_penstock_feature_e;
@@ -158,9 +159,14 @@ typedef struct {
     ngx_uint_t                           ticks;
 } ngx_http_penstock_wait_t;
 
+struct ngx_http_penstock_exchange_s;
+
 typedef struct {
     ngx_queue_t                          queue;
     ngx_http_request_t                  *request;
+    struct ngx_http_penstock_exchange_s *exchange;   /* set before join: one
+                                                        that a gate holds is
+                                                        continued instead */
     unsigned                             waiting:1;
 } ngx_http_penstock_waiter_t;
 

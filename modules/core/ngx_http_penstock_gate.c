@@ -260,6 +260,10 @@ ngx_http_penstock_gate_handler(ngx_event_t *ev)
         rc = ngx_http_penstock_gate_enter(x);
 
         if (rc == NGX_AGAIN) {
+
+            /* a gate may have started a subrequest of its own */
+
+            ngx_http_run_posted_requests(c);
             return;
         }
 

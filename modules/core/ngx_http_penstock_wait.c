@@ -9,6 +9,7 @@
  */
 
 #include "ngx_http_penstock.h"
+#include "ngx_http_penstock_exchange.h"
 
 
 #define NGX_HTTP_PENSTOCK_WAIT_TICK   5       /* ms */
@@ -76,7 +77,12 @@ ngx_http_penstock_wait_wake(ngx_http_penstock_wait_t *wait)
     {
         waiter = ngx_queue_data(q, ngx_http_penstock_waiter_t, queue);
 
-        ngx_http_penstock_wake(waiter->request);
+        if (waiter->exchange) {
+            ngx_http_penstock_exchange_continue(waiter->exchange);
+
+        } else {
+            ngx_http_penstock_wake(waiter->request);
+        }
     }
 }
 

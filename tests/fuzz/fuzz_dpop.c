@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../modules/oauth/ps_base64url.h"
+#include "../../modules/core/ps_base64url.h"
 #include "../../modules/oauth/ps_dpop.h"
 
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../modules/oauth/ps_base64url.h"
+#include "../../modules/core/ps_base64url.h"
 #include "../../modules/oauth/ps_bearer.h"
 #include "../../modules/oauth/ps_jwk.h"
 #include "../../modules/oauth/ps_token.h"

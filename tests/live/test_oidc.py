@@ -63,11 +63,13 @@ CONF = '''
 
 
 class Issuer(penstock.Server):
-    """tests/live/oidc/issuer.js with the keys of a folder."""
+    """tests/live/oidc/issuer.js with the keys of a folder, and more clients
+    where a file of it names some."""
 
-    def __init__(self, directory, port):
+    def __init__(self, directory, port, clients=None):
         super().__init__(directory)
         self.port = port
+        self.more = [self.path(clients)] if clients else []
 
     def start(self):
         home = os.path.join(penstock.BUILD, 'oidc')
@@ -78,7 +80,7 @@ class Issuer(penstock.Server):
         env = {k: v for k, v in os.environ.items()
                if k not in ('LD_PRELOAD', 'ASAN_OPTIONS')}
         self.spawn(['node', script, self.path('keys.json'),
-                    str(self.port)],
+                    str(self.port)] + self.more,
                    lambda: penstock.listening(self.port), env)
 
     def teardown(self):

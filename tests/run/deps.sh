@@ -2,8 +2,8 @@
 # build.sh.
 
 packages_build="gcc libc6-dev make nginx nginx-dev libhiredis-dev
-    libjansson-dev libpcre2-dev libssl-dev"
-packages_demo="$packages_build libjwt-dev redis-server python3 curl openssl"
+    libjansson-dev libjwt-dev libpcre2-dev libssl-dev"
+packages_demo="$packages_build redis-server python3 curl openssl"
 packages_analyze="$packages_build cppcheck vera++"
 packages_test="$packages_demo $packages_analyze libcmocka-dev perl procps
     prometheus

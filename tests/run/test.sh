@@ -60,7 +60,7 @@ run_tests() {
 
     if [ -z "${PENSTOCK_NO_DEPS:-}" ]; then
         install_test_nginx
-        [ -z "$(pick "$root/tests/live/test_oidc.py")" ] \
+        [ -z "$(pick "$root"/tests/live/test_{oidc,credentials}.py)" ] \
             || install_oidc_provider
         [ -z "$(pick "$root/tests/live/test_http_cache_suite.py")" ] \
             || install_node

@@ -1,0 +1,776 @@
+
+/*
+ * Credentials for the ERP: the gateway's own token in the place of the
+ * channel's, and the verified identity in headers that no client can forge.
+ *
+ * Exchanges get both at a gate, before any other, so that nothing is held
+ * while a token is on its way; there a refused token is replaced and the
+ * request sent once more.  A request that goes to the upstream itself gets
+ * them in PRECONTENT, behind all that might answer it, and gives them back
+ * when the upstream has answered: what is logged or redirected then must not
+ * show the token.
+ */
+
+#include "ngx_http_penstock_credentials.h"
+
+
+/* of a main request that goes to the upstream itself */
+
+typedef struct {
+    ngx_http_penstock_bearer_t   bearer;
+    ngx_list_t                   headers;        /* the client's own */
+    ngx_table_elt_t             *authorization;
+#if (nginx_version < 1023000)
+    ngx_uint_t                   ncookies;
+#else
+    ngx_table_elt_t             *cookie;
+#endif
+    unsigned                     replaced:1;
+} ngx_http_penstock_credentials_ctx_t;
+
+
+static ngx_int_t ngx_http_penstock_credentials_handler(
+    ngx_http_request_t *r);
+static ngx_int_t ngx_http_penstock_credentials_inner(ngx_http_request_t *r,
+    ngx_http_penstock_credentials_loc_conf_t *clcf);
+static ngx_int_t ngx_http_penstock_credentials_replace(
+    ngx_http_penstock_credentials_ctx_t *ctx, ngx_http_request_t *r,
+    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_str_t *token);
+static void ngx_http_penstock_credentials_restore(
+    ngx_http_penstock_credentials_ctx_t *ctx, ngx_http_request_t *r);
+static ngx_http_penstock_credentials_ctx_t *
+    ngx_http_penstock_credentials_ctx(ngx_http_request_t *r);
+static void ngx_http_penstock_credentials_cleanup(void *data);
+
+static ngx_int_t ngx_http_penstock_credentials_headers(ngx_http_request_t *r,
+    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_str_t *token,
+    ngx_array_t *headers);
+static ngx_int_t ngx_http_penstock_credentials_forged(ngx_http_request_t *r,
+    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_array_t *headers);
+static ngx_uint_t ngx_http_penstock_credentials_like(ngx_str_t *name,
+    ngx_str_t *other);
+
+static ngx_int_t ngx_http_penstock_credentials_enter(
+    ngx_http_penstock_exchange_t *x, void **state);
+static ngx_int_t ngx_http_penstock_credentials_answered(
+    ngx_http_penstock_exchange_t *x, void **state);
+static void ngx_http_penstock_credentials_leave(
+    ngx_http_penstock_exchange_t *x, void **state);
+
+static ngx_int_t ngx_http_penstock_credentials_header_filter(
+    ngx_http_request_t *r);
+
+static void *ngx_http_penstock_credentials_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_penstock_credentials_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_penstock_credentials_merge_loc_conf(ngx_conf_t *cf,
+    void *parent, void *child);
+static ngx_int_t ngx_http_penstock_credentials_init(ngx_conf_t *cf);
+
+
+static ngx_command_t  ngx_http_penstock_credentials_commands[] = {
+
+    { ngx_string("oauth_client"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
+      ngx_http_penstock_client_block,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("erp_authorization"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_penstock_erp_authorization,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("erp_identity_header"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_http_penstock_erp_identity,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_penstock_credentials_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_penstock_credentials_init,    /* postconfiguration */
+
+    ngx_http_penstock_credentials_create_main_conf,
+                                           /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_penstock_credentials_create_loc_conf,
+                                           /* create location configuration */
+    ngx_http_penstock_credentials_merge_loc_conf
+                                           /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_penstock_credentials_module = {
+    NGX_MODULE_V1,
+    &ngx_http_penstock_credentials_module_ctx,    /* module context */
+    ngx_http_penstock_credentials_commands,       /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_http_penstock_gate_t  ngx_http_penstock_credentials_gate = {
+    ngx_http_penstock_credentials_enter,
+    ngx_http_penstock_credentials_answered,
+    ngx_http_penstock_credentials_leave
+};
+
+
+/* of the channel, not for the ERP */
+
+static ngx_str_t  ngx_http_penstock_credentials_channel[] = {
+    ngx_string("DPoP"),
+    ngx_string("Cookie"),
+    ngx_string("Proxy-Authorization"),
+    ngx_null_string
+};
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+/* may be called again while it waits */
+
+static ngx_int_t
+ngx_http_penstock_credentials_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                                  rc;
+    ngx_str_t                                  token;
+    ngx_http_penstock_credentials_ctx_t       *ctx;
+    ngx_http_penstock_credentials_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r,
+                                        ngx_http_penstock_credentials_module);
+
+    if (r != r->main) {
+        return ngx_http_penstock_credentials_inner(r, clcf);
+    }
+
+    ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_CREDENTIALS);
+
+    /* a redirect has led here: the token was for another location */
+
+    if (ctx) {
+        ngx_http_penstock_credentials_restore(ctx, r);
+    }
+
+    /* without a content handler it is a file */
+
+    if ((clcf->client == NULL && clcf->identity == NULL)
+        || r->content_handler == NULL)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (ctx == NULL) {
+        ctx = ngx_http_penstock_credentials_ctx(r);
+        if (ctx == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    ngx_str_null(&token);
+
+    if (clcf->client) {
+
+        if (ctx->bearer.client != clcf->client) {
+            ngx_http_penstock_wait_leave(&ctx->bearer.waiter);
+            ctx->bearer.client = clcf->client;
+            ctx->bearer.deadline = 0;
+        }
+
+        rc = ngx_http_penstock_token(&ctx->bearer, r, r->pool, &token);
+
+        if (rc == NGX_AGAIN) {
+            return ngx_http_penstock_park(r, 0, 0);
+        }
+
+        if (rc == NGX_DECLINED) {
+            if (ngx_http_penstock_retry_after(r,
+                                   ngx_http_penstock_token_pause(clcf->client))
+                != NGX_OK)
+            {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
+
+            return ngx_http_penstock_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                       "The gateway has no access to the server now.");
+        }
+
+        if (rc != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    if (ngx_http_penstock_credentials_replace(ctx, r, clcf, &token)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/*
+ * Subrequests to another location: a status lookup, a mirror.  They can't
+ * wait; the token is mostly there, as the request itself needs it too.  A
+ * clone got all at the gate.  Only what the location itself says counts: a
+ * location for an issuer's keys must not inherit a token for the ERP.
+ */
+
+static ngx_int_t
+ngx_http_penstock_credentials_inner(ngx_http_request_t *r,
+    ngx_http_penstock_credentials_loc_conf_t *clcf)
+{
+    ngx_int_t                             rc;
+    ngx_str_t                             token;
+    ngx_array_t                           headers;
+    ngx_http_penstock_bearer_t            bearer;
+    ngx_http_penstock_credentials_ctx_t  *ctx;
+
+    if (r->loc_conf == r->main->loc_conf || r->content_handler == NULL) {
+        return NGX_DECLINED;
+    }
+
+    /* a copy of the request is one of what the client sent */
+
+    ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_CREDENTIALS);
+
+    if (ctx && ctx->replaced
+        && r->headers_in.headers.part.elts
+           == r->main->headers_in.headers.part.elts)
+    {
+        r->headers_in.headers = ctx->headers;
+        r->headers_in.authorization = ctx->authorization;
+
+        if (r->headers_in.headers.last == &ctx->headers.part) {
+            r->headers_in.headers.last = &r->headers_in.headers.part;
+        }
+    }
+
+    if (!clcf->own) {
+        return NGX_DECLINED;
+    }
+
+    ngx_str_null(&token);
+
+    if (clcf->client) {
+        ngx_memzero(&bearer, sizeof(ngx_http_penstock_bearer_t));
+        bearer.client = clcf->client;
+
+        rc = ngx_http_penstock_token_here(&bearer, r->pool, &token);
+
+        if (rc != NGX_OK) {
+            return rc == NGX_DECLINED ? NGX_HTTP_SERVICE_UNAVAILABLE
+                                      : NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    if (ngx_array_init(&headers, r->pool, 8,
+                       sizeof(ngx_http_penstock_header_t))
+        != NGX_OK
+        || ngx_http_penstock_credentials_headers(r, clcf, &token, &headers)
+           != NGX_OK
+        || ngx_http_penstock_set_headers_in(r, headers.elts, headers.nelts)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_credentials_replace(
+    ngx_http_penstock_credentials_ctx_t *ctx, ngx_http_request_t *r,
+    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_str_t *token)
+{
+    ngx_array_t  headers;
+
+    if (ngx_array_init(&headers, r->pool, 8,
+                       sizeof(ngx_http_penstock_header_t))
+        != NGX_OK
+        || ngx_http_penstock_credentials_headers(r, clcf, token, &headers)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ctx->headers = r->headers_in.headers;
+    ctx->authorization = r->headers_in.authorization;
+
+#if (nginx_version < 1023000)
+    ctx->ncookies = r->headers_in.cookies.nelts;
+#else
+    ctx->cookie = r->headers_in.cookie;
+#endif
+
+    /* a list of one part has its end in the structure itself */
+
+    if (ctx->headers.last == &r->headers_in.headers.part) {
+        ctx->headers.last = &ctx->headers.part;
+    }
+
+    ctx->replaced = 1;
+
+    return ngx_http_penstock_set_headers_in(r, headers.elts, headers.nelts);
+}
+
+
+static void
+ngx_http_penstock_credentials_restore(
+    ngx_http_penstock_credentials_ctx_t *ctx, ngx_http_request_t *r)
+{
+    if (!ctx->replaced) {
+        return;
+    }
+
+    ctx->replaced = 0;
+
+    r->headers_in.headers = ctx->headers;
+    r->headers_in.authorization = ctx->authorization;
+
+#if (nginx_version < 1023000)
+    r->headers_in.cookies.nelts = ctx->ncookies;
+#else
+    r->headers_in.cookie = ctx->cookie;
+#endif
+
+    if (r->headers_in.headers.last == &ctx->headers.part) {
+        r->headers_in.headers.last = &r->headers_in.headers.part;
+    }
+}
+
+
+static ngx_http_penstock_credentials_ctx_t *
+ngx_http_penstock_credentials_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t                   *cln;
+    ngx_http_penstock_credentials_ctx_t  *ctx;
+
+    cln = ngx_pool_cleanup_add(r->pool,
+                               sizeof(ngx_http_penstock_credentials_ctx_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ctx = cln->data;
+    ngx_memzero(ctx, sizeof(ngx_http_penstock_credentials_ctx_t));
+
+    if (ngx_http_penstock_set_state(r, NGX_HTTP_PENSTOCK_CREDENTIALS, ctx)
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    cln->handler = ngx_http_penstock_credentials_cleanup;
+
+    return ctx;
+}
+
+
+static void
+ngx_http_penstock_credentials_cleanup(void *data)
+{
+    ngx_http_penstock_credentials_ctx_t *ctx = data;
+
+    ngx_http_penstock_wait_leave(&ctx->bearer.waiter);
+}
+
+
+/* what the request loses comes first, then what it gets */
+
+static ngx_int_t
+ngx_http_penstock_credentials_headers(ngx_http_request_t *r,
+    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_str_t *token,
+    ngx_array_t *headers)
+{
+    ngx_str_t                    *name, value;
+    ngx_uint_t                    i;
+    ngx_http_penstock_header_t   *h;
+    ngx_http_penstock_identity_t *identity;
+
+    if (clcf->identity
+        && ngx_http_penstock_credentials_forged(r, clcf, headers) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    for (name = ngx_http_penstock_credentials_channel;
+         clcf->client && name->len;
+         name++)
+    {
+        h = ngx_array_push(headers);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        h->name = *name;
+        ngx_str_null(&h->value);
+    }
+
+    if (clcf->client) {
+        h = ngx_array_push(headers);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_str_set(&h->name, "Authorization");
+        h->value = *token;
+    }
+
+    identity = clcf->identity ? clcf->identity->elts : NULL;
+
+    for (i = 0; clcf->identity && i < clcf->identity->nelts; i++) {
+
+        if (ngx_http_complex_value(r, &identity[i].value, &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        h = ngx_array_push(headers);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        h->name = identity[i].name;
+        h->value = value;
+
+        if (value.len == 0 || ngx_strlchr(value.data, value.data + value.len,
+                                          LF)
+            || ngx_strlchr(value.data, value.data + value.len, CR)
+            || ngx_strlchr(value.data, value.data + value.len, '\0'))
+        {
+            ngx_str_null(&h->value);
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Servers read "X_Client" and "x-client" as one: whatever could be taken for
+ * a header of ours goes.
+ */
+
+static ngx_int_t
+ngx_http_penstock_credentials_forged(ngx_http_request_t *r,
+    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_array_t *headers)
+{
+    ngx_uint_t                     i, j;
+    ngx_list_part_t               *part;
+    ngx_table_elt_t               *in;
+    ngx_http_penstock_header_t    *h;
+    ngx_http_penstock_identity_t  *identity;
+
+    identity = clcf->identity->elts;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        in = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            for (j = 0; j < clcf->identity->nelts; j++) {
+
+                if (!ngx_http_penstock_credentials_like(&in[i].key,
+                                                        &identity[j].name))
+                {
+                    continue;
+                }
+
+                h = ngx_array_push(headers);
+                if (h == NULL) {
+                    return NGX_ERROR;
+                }
+
+                h->name = in[i].key;
+                ngx_str_null(&h->value);
+                break;
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* letters and digits count, whatever stands between */
+
+static ngx_uint_t
+ngx_http_penstock_credentials_like(ngx_str_t *name, ngx_str_t *other)
+{
+    u_char      a, b;
+    ngx_uint_t  i;
+
+    if (name->len != other->len) {
+        return 0;
+    }
+
+    for (i = 0; i < name->len; i++) {
+        a = ngx_tolower(name->data[i]);
+        b = ngx_tolower(other->data[i]);
+
+        if (a == b) {
+            continue;
+        }
+
+        if (((a >= 'a' && a <= 'z') || (a >= '0' && a <= '9'))
+            || ((b >= 'a' && b <= 'z') || (b >= '0' && b <= '9')))
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_credentials_enter(ngx_http_penstock_exchange_t *x,
+    void **state)
+{
+    ngx_int_t                                  rc;
+    ngx_str_t                                  token;
+    ngx_http_request_t                        *r;
+    ngx_http_penstock_bearer_t                *bearer;
+    ngx_http_penstock_problem_t               *problem;
+    ngx_http_penstock_credentials_loc_conf_t  *clcf;
+
+    r = x->host;
+
+    clcf = ngx_http_get_module_loc_conf(r,
+                                        ngx_http_penstock_credentials_module);
+
+    if (clcf->client == NULL && clcf->identity == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_str_null(&token);
+
+    if (clcf->client) {
+        bearer = *state;
+
+        if (bearer == NULL) {
+            bearer = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_bearer_t));
+            if (bearer == NULL) {
+                return NGX_ERROR;
+            }
+
+            bearer->client = clcf->client;
+            bearer->waiter.exchange = x;
+
+            *state = bearer;
+        }
+
+        rc = ngx_http_penstock_token(bearer, r, r->pool, &token);
+
+        if (rc == NGX_DECLINED) {
+            problem = ngx_pcalloc(r->pool,
+                                  sizeof(ngx_http_penstock_problem_t));
+            if (problem == NULL) {
+                return NGX_ERROR;
+            }
+
+            problem->status = NGX_HTTP_SERVICE_UNAVAILABLE;
+            ngx_str_set(&problem->detail,
+                        "The gateway has no access to the server now.");
+
+            x->problem = problem;
+            x->retry_after = ngx_http_penstock_token_pause(clcf->client);
+
+            return NGX_HTTP_SERVICE_UNAVAILABLE;
+        }
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    if (x->add == NULL) {
+        x->add = ngx_array_create(r->pool, 8,
+                                  sizeof(ngx_http_penstock_header_t));
+        if (x->add == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_penstock_credentials_headers(r, clcf, &token, x->add);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_credentials_answered(ngx_http_penstock_exchange_t *x,
+    void **state)
+{
+    ngx_http_penstock_bearer_t *bearer = *state;
+
+    /* 401: the ERP did nothing, so that even a write may go once more */
+
+    if (bearer == NULL || !x->upstream || x->status != NGX_HTTP_UNAUTHORIZED)
+    {
+        return NGX_OK;
+    }
+
+    return ngx_http_penstock_token_rejected(bearer) == NGX_OK ? NGX_AGAIN
+                                                              : NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_credentials_leave(ngx_http_penstock_exchange_t *x,
+    void **state)
+{
+    ngx_http_penstock_bearer_t *bearer = *state;
+
+    ngx_http_penstock_wait_leave(&bearer->waiter);
+}
+
+
+/* the upstream has the request, and its answer is there */
+
+static ngx_int_t
+ngx_http_penstock_credentials_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_penstock_credentials_ctx_t  *ctx;
+
+    if (r == r->main) {
+        ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_CREDENTIALS);
+
+        if (ctx && ctx->replaced) {
+            ngx_http_penstock_credentials_restore(ctx, r);
+
+            if (ctx->bearer.client && r->upstream
+                && r->upstream->headers_in.status_n == NGX_HTTP_UNAUTHORIZED)
+            {
+                (void) ngx_http_penstock_token_rejected(&ctx->bearer);
+            }
+        }
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+static void *
+ngx_http_penstock_credentials_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_penstock_credentials_main_conf_t  *cmcf;
+
+    cmcf = ngx_pcalloc(cf->pool,
+                       sizeof(ngx_http_penstock_credentials_main_conf_t));
+    if (cmcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&cmcf->clients, cf->pool, 2,
+                       sizeof(ngx_http_penstock_client_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return cmcf;
+}
+
+
+static void *
+ngx_http_penstock_credentials_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_penstock_credentials_loc_conf_t  *clcf;
+
+    clcf = ngx_pcalloc(cf->pool,
+                       sizeof(ngx_http_penstock_credentials_loc_conf_t));
+    if (clcf == NULL) {
+        return NULL;
+    }
+
+    clcf->client = NGX_CONF_UNSET_PTR;
+    clcf->identity = NGX_CONF_UNSET_PTR;
+
+    return clcf;
+}
+
+
+static char *
+ngx_http_penstock_credentials_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child)
+{
+    ngx_http_penstock_credentials_loc_conf_t  *prev = parent;
+    ngx_http_penstock_credentials_loc_conf_t  *conf = child;
+
+    ngx_conf_merge_ptr_value(conf->client, prev->client, NULL);
+    ngx_conf_merge_ptr_value(conf->identity, prev->identity, NULL);
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_credentials_init(ngx_conf_t *cf)
+{
+    ngx_uint_t                                   i;
+    ngx_http_handler_pt                         *h;
+    ngx_http_core_main_conf_t                   *corecf;
+    ngx_http_penstock_client_t                 **client;
+    ngx_http_penstock_credentials_main_conf_t   *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf,
+                                        ngx_http_penstock_credentials_module);
+
+    client = cmcf->clients.elts;
+
+    for (i = 0; i < cmcf->clients.nelts; i++) {
+        if (!client[i]->defined) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "there is no block oauth_client \"%V\" { } in "
+                          "http { } in %s:%ui", &client[i]->name,
+                          client[i]->file, client[i]->line);
+            return NGX_ERROR;
+        }
+    }
+
+    if (!cmcf->used) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_penstock_exchange_gate(cf,
+                                        &ngx_http_penstock_credentials_gate)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    corecf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&corecf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_penstock_credentials_handler;
+
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_penstock_credentials_header_filter;
+
+    return NGX_OK;
+}

@@ -1,0 +1,376 @@
+"""The gateway's own credentials for the ERP: with a certified OAuth server,
+every way to authenticate and every algorithm; and with servers that are slow,
+down, or refuse a token. The token endpoint is asked once, whoever waits.
+"""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+import unittest
+import urllib.parse
+
+import penstock
+from test_oauth import tool
+from test_oidc import Issuer
+
+SECRET = 'shhh!&=+ secret'
+
+CONF = '''
+    availability_zone a:1m;
+
+    oauth_client erp {
+        token_endpoint     /_token;
+        client_id          gateway;
+        client_secret_file %%DIR%%/secret;
+        scope              orders;
+        refresh            %%REFRESH%%;
+        timeout            5s;
+    }
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+
+        erp_authorization erp;
+
+        location = /_token {
+            internal;
+            proxy_read_timeout 10s;
+            proxy_pass http://127.0.0.1:%%AS%%/token;
+        }
+
+        location /pass { proxy_pass http://127.0.0.1:%%ERP%%; }
+
+        location /read {
+            availability_cache a;
+            availability_cache_key $request_uri;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /write {
+            availability_invalidate zone=a /sku;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /mirrored {
+            mirror /copy;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /copy {
+            internal;
+            proxy_pass http://127.0.0.1:%%ERP%%/copy;
+        }
+
+        location /lookup {
+            mirror /look;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /look {
+            internal;
+            erp_authorization erp;
+            proxy_pass http://127.0.0.1:%%ERP%%/look;
+        }
+
+        location = /status { penstock_status; }
+    }
+'''
+
+
+class Test(penstock.TestCase):
+
+    def servers(self, workers=1, refresh='60s', lifetime=300, **kw):
+        self.lifetime, self.delay, self.broken = lifetime, 0, False
+        self.bad = set()        # tokens that the ERP does not take (any more)
+        self.secret = SECRET
+        self.authorization = self.origin(self.issue)
+        self.erp_ = self.origin(self.serve)
+        self.gw = penstock.Gateway(
+            CONF, workers=workers, AS=self.authorization.port,
+            ERP=self.erp_.port, REFRESH=refresh, start=False, **kw)
+        self.addCleanup(self.gw.teardown)
+        self.gw.write('secret', SECRET + '\n')
+        self.gw.start()
+
+    def issue(self, h):
+        n = len(self.authorization.requests)
+        if self.delay:
+            time.sleep(self.delay)
+        plain = ':'.join(urllib.parse.quote_plus(part, safe='*')
+                         for part in ('gateway', self.secret))
+        if h.headers.get('Authorization') != 'Basic ' + base64.b64encode(
+                plain.encode()).decode():
+            return h.send(401, {'error': 'invalid_client'})
+        if self.broken:
+            return h.send(500, b'no')
+        h.send(200, {'access_token': 'token-%d' % n, 'token_type': 'Bearer',
+                     'expires_in': self.lifetime})
+
+    def serve(self, h):
+        token = (h.headers.get('Authorization') or '').partition(' ')[2]
+        if not token.startswith('token-') or token in self.bad:
+            return h.send(401, {'error': 'invalid_token'},
+                          {'WWW-Authenticate': 'Bearer'})
+        h.send(200, {'token': token, 'method': h.command})
+
+    def asked(self):
+        return len(self.authorization.requests)
+
+    def seen(self, path):
+        return [r for r in self.erp_.requests if r[1].startswith(path)]
+
+    def tearDown(self):
+        for name in 'error.log', 'access.log':
+            log = self.gw.read(name) if hasattr(self, 'gw') else ''
+            for word in SECRET, 'token-1', base64.b64encode(
+                    b'gateway:').decode()[:10]:
+                self.assertNotIn(word, log)
+
+    def test_one_question_for_all(self):
+        self.servers(workers=2)
+        self.delay = .5
+        ways = [('GET', '/pass'), ('GET', '/read?%d'), ('POST', '/write')]
+        got = penstock.together(
+            [lambda n=n: self.gw.request(
+                ways[n % 3][0], ways[n % 3][1].replace('%d', str(n)),
+                {'Content-Type': 'application/json'} if n % 3 == 2 else {},
+                '{"sku":"A"}' if n % 3 == 2 else None) for n in range(36)])
+        self.assertEqual({r.status for r in got}, {200})
+        self.assertEqual({r.json()['token'] for r in got}, {'token-1'})
+        self.assertEqual(self.asked(), 1)
+        method, _, headers, body = self.authorization.requests[0]
+        self.assertEqual(method, 'POST')
+        self.assertEqual(dict(urllib.parse.parse_qsl(body.decode())),
+                         {'grant_type': 'client_credentials',
+                          'scope': 'orders'})
+        self.assertEqual(headers['Content-Type'],
+                         'application/x-www-form-urlencoded')
+
+    def test_refused_by_the_erp(self):
+        self.servers()
+        for way, method in ('/read?1', 'GET'), ('/write', 'POST'):
+            with self.subTest(way):
+                self.gw.get('/pass')
+                token = 'token-%d' % self.asked()
+                time.sleep(1.1)
+                self.bad.add(token)
+                before = len(self.seen(way))
+                got = self.gw.request(method, way, body=b'{"sku":1}'
+                                      if method == 'POST' else None)
+                self.assertEqual(got.status, 200, got)
+                self.assertNotEqual(got.json()['token'], token)
+                self.assertEqual(len(self.seen(way)) - before, 2)
+                if method == 'POST':
+                    self.assertEqual(self.seen(way)[-1][3], b'{"sku":1}')
+
+        # what goes on by itself is not sent again, the next one is right
+
+        token = 'token-%d' % self.asked()
+        time.sleep(1.1)
+        self.bad.add(token)
+        self.assertEqual(self.gw.get('/pass').status, 401)
+        self.assertEqual(self.gw.get('/pass').status, 200)
+
+    def test_refused_for_ever(self):
+        self.servers()
+        self.bad = {'token-%d' % n for n in range(1, 100)}
+        start = time.monotonic()
+        for n in range(20):
+            got = self.gw.get('/read?%d' % n)
+            self.assertEqual(got.status, 401)
+        self.assertLessEqual(len(self.seen('/read')), 40)
+        self.assertLessEqual(self.asked(),
+                             2 + (time.monotonic() - start) / 1.0)
+
+    def test_renewed_before_its_end(self):
+        self.servers(refresh='1h', lifetime=4)
+        self.gw.get('/pass')
+        self.delay = .5
+        slowest, tokens, end = 0, set(), time.monotonic() + 7
+        while time.monotonic() < end:
+            got = self.gw.get('/pass')
+            self.assertEqual(got.status, 200)
+            tokens.add(got.json()['token'])
+            slowest = max(slowest, got.seconds)
+            time.sleep(.05)
+        self.assertGreaterEqual(len(tokens), 2)
+        self.assertLessEqual(self.asked(), 4)
+        print('slowest %.3f s while the answer took %.1f s'
+              % (slowest, self.delay))
+
+    def test_endpoint_down(self):
+        self.servers()
+        self.broken = True
+        got = [self.gw.request('POST' if n % 2 else 'GET',
+                               '/write' if n % 2 else '/pass',
+                               body=b'{}' if n % 2 else None)
+               for n in range(20)]
+        self.assertEqual({r.status for r in got}, {503})
+        self.assertTrue(all(int(r.headers['Retry-After']) > 0 for r in got))
+        self.assertLessEqual(self.asked(), 4)
+        self.assertEqual(self.erp_.requests, [])
+        self.gw.wait_log('no token was given, status 500')
+        self.broken = False
+        penstock.wait_for(lambda: self.gw.get('/pass').status == 200,
+                          what='a token again')
+
+    def test_new_secret_by_reload(self):
+        self.servers()
+        self.assertEqual(self.gw.get('/pass').json()['token'], 'token-1')
+        self.secret = 'another one'
+        self.gw.write('secret', 'another one')
+        self.gw.reload()
+        self.assertEqual(self.gw.get('/pass').json()['token'], 'token-1')
+        time.sleep(1.1)
+        self.bad.add('token-1')
+        self.assertEqual(self.gw.get('/read?1').json()['token'], 'token-2')
+
+    def test_who_asked_is_killed(self):
+        self.servers(workers=2, allow=['exited on signal 9'])
+        hang = threading.Event()
+        issue = self.issue
+
+        def hold(h):
+            if len(self.authorization.requests) == 1:
+                hang.wait(30)
+            issue(h)
+
+        self.authorization.handler = hold
+        self.addCleanup(hang.set)
+
+        def ask():
+            try:
+                return self.gw.get('/pass').status
+            except (OSError, penstock.http.client.HTTPException):
+                return None
+
+        got = []
+        threads = [threading.Thread(target=lambda: got.append(ask()),
+                                    daemon=True) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        pids = penstock.wait_for(
+            lambda: self.gw.connected(dport=self.authorization.port),
+            what='a question')
+        time.sleep(.3)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for thread in threads:
+            thread.join(20)
+        self.assertTrue(set(got) <= {200, None}, got)
+        self.assertEqual(self.gw.get('/pass').status, 200)
+        self.assertEqual(self.asked(), 2)
+
+    def test_subrequests(self):
+        """A location inherits no token for a subrequest, but may name it."""
+        self.servers()
+        self.assertEqual(self.gw.get('/mirrored', headers={
+            'Authorization': 'Bearer channel'}).status, 200)
+        self.assertEqual(self.gw.get('/lookup').status, 200)
+        penstock.wait_for(lambda: self.seen('/copy') and self.seen('/look'),
+                          what='both copies')
+        self.assertNotIn('token', self.seen('/copy')[0][2]['Authorization'])
+        self.assertEqual(self.seen('/look')[-1][2]['Authorization'],
+                         'Bearer token-1')
+
+
+OIDC_CLIENTS = (
+    ('basic', 'client_secret_basic', None),
+    ('post', 'client_secret_post', None),
+    ('rs', 'private_key_jwt', 'RS256'),
+    ('es', 'private_key_jwt', 'ES256'),
+    ('ps', 'private_key_jwt', 'PS256'),
+)
+
+OIDC = '''
+    %%CLIENTS%%
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+
+        location = /_token {
+            internal;
+            proxy_pass http://127.0.0.1:%%AS%%/token;
+        }
+
+        location = /_keys {
+            internal;
+            proxy_pass http://127.0.0.1:%%AS%%/jwks;
+        }
+
+        %%LOCATIONS%%
+
+        location /erp {
+            auth_jwt        erp;
+            auth_jwt_issuer http://127.0.0.1:%%AS%% key_request=/_keys
+                            type=at+jwt audience=https://api.example/ES256;
+            auth_jwt_scope  orders:write;
+            add_header X-Client $jwt_claim_client_id always;
+            add_header X-Reason $auth_jwt_error always;
+            empty_gif;
+        }
+    }
+'''
+
+
+class Oidc(penstock.TestCase):
+
+    def test_every_way(self):
+        directory = tempfile.mkdtemp(prefix='penstock-')
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        port = penstock.free_port()
+
+        def path(name):
+            return os.path.join(directory, name)
+
+        tool('jwks', 'gen', 'ES256', path('issuer'))
+        with open(path('keys.json'), 'w') as f:
+            json.dump([{'file': path('issuer'), 'kid': 'one',
+                        'alg': 'ES256'}], f)
+
+        clients, blocks, locations = [], '', ''
+        for name, auth, alg in OIDC_CLIENTS:
+            client = {'client_id': name, 'auth': auth}
+            if alg:
+                tool('jwks', 'gen', alg, path(name))
+                client.update(file=path(name), alg=alg)
+                how = '''private_key_file %s; alg %s; key_id %s;
+                         assertion_audience http://127.0.0.1:%d;
+                      ''' % (path(name), alg, name, port)
+            else:
+                client['secret'] = SECRET
+                with open(path(name), 'w') as f:
+                    f.write(SECRET + '\n')
+                how = 'client_secret_file %s;' % path(name)
+            clients.append(client)
+            blocks += '''oauth_client %s {
+                token_endpoint /_token; client_id %s; auth %s; %s
+                scope orders:write; resource https://api.example/ES256;
+            }\n''' % (name, name, auth, how)
+            locations += '''location = /%s {
+                erp_authorization %s;
+                proxy_pass http://127.0.0.1:%%%%PORT%%%%/erp;
+            }\n''' % (name, name)
+        with open(path('clients.json'), 'w') as f:
+            json.dump(clients, f)
+
+        issuer = Issuer(directory, port, 'clients.json')
+        self._add(issuer)
+        gw = self.gateway(OIDC.replace('%%CLIENTS%%', blocks)
+                          .replace('%%LOCATIONS%%', locations), AS=port)
+
+        for name, _, _ in OIDC_CLIENTS:
+            with self.subTest(name):
+                got = gw.get('/' + name)
+                self.assertEqual(
+                    (got.status, got.headers['X-Client']), (200, name),
+                    '%s\n%s' % (got.headers['X-Reason'], gw.log()[-500:]))
+
+
+if __name__ == '__main__':
+    unittest.main()
