@@ -337,7 +337,8 @@ def main(argv):
                         help="some rows: "
                         + " ".join(name for name, _ in Bench.ROWS))
     parser.add_argument("--set", default="all",
-                        help="answers, cells, writes, or all that there are")
+                        help="answers, cells, writes, bodies, or all that "
+                             "there are")
     options = parser.parse_args(argv)
     if len(os.sched_getaffinity(0)) < 2:
         stop_with("the benchmark needs two cores")
@@ -359,9 +360,11 @@ def main(argv):
 def bench_sets():
     """By name; the others import this file, so not at its top."""
     sys.modules.setdefault("bench", sys.modules[__name__])
+    from bench_bodies import Bodies
     from bench_cells import Cells
     from bench_writes import Writes
-    return {"answers": Bench, "cells": Cells, "writes": Writes}
+    return {"answers": Bench, "cells": Cells, "writes": Writes,
+            "bodies": Bodies}
 
 
 def run(made, options):
