@@ -216,7 +216,10 @@ ngx_http_penstock_cells_pack(ngx_pool_t *pool, ps_record_t *head,
 
     body = ngx_cpymem(body, pack->before.data, pack->before.len);
     body = ngx_cpymem(body, pack->behind.data, pack->behind.len);
-    (void) ngx_cpymem(body, pack->value.data, pack->value.len);
+
+    if (pack->value.len) {
+        ngx_memcpy(body, pack->value.data, pack->value.len);
+    }
 
     return NGX_OK;
 }

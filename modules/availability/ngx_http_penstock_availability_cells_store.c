@@ -115,10 +115,15 @@ ngx_http_penstock_cells_put(ngx_http_penstock_cells_t *c,
         held = ps_cell_insert(shm->table, &head);
 
         if (held) {
-            ngx_memcpy(ps_cell_tags(held), s->tag,
-                       s->ntags * sizeof(uint32_t));
-            ngx_memcpy(ps_cell_value(held), cell->value.data,
-                       cell->value.len);
+            if (s->ntags) {
+                ngx_memcpy(ps_cell_tags(held), s->tag,
+                           s->ntags * sizeof(uint32_t));
+            }
+
+            if (cell->value.len) {
+                ngx_memcpy(ps_cell_value(held), cell->value.data,
+                           cell->value.len);
+            }
 
             cell->valid = !ngx_http_penstock_cells_void(
                                   ngx_http_penstock_av_tag_table(c->zone),

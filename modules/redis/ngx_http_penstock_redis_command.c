@@ -177,7 +177,11 @@ ngx_http_penstock_redis_write(u_char *p, ngx_uint_t n, const ngx_str_t *args)
 
     for (i = 0; i < n; i++) {
         p = ngx_sprintf(p, "$%uz" CRLF, args[i].len);
-        p = ngx_cpymem(p, args[i].data, args[i].len);
+
+        if (args[i].len) {
+            p = ngx_cpymem(p, args[i].data, args[i].len);
+        }
+
         *p++ = CR;
         *p++ = LF;
     }
