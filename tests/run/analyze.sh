@@ -27,7 +27,7 @@ check_style() {
     done
 
     out=$(cd "$root"
-          vera++ $args -P max-line-length=80 -P max-file-length=900 \
+          vera++ $args -P max-line-length=80 -P max-file-length=1000 \
                  -P max-consecutive-empty-lines=2 $(sources) 2>&1
           vera++ --root tests/run/vera/ -R functions $(sources) 2>&1)
 
