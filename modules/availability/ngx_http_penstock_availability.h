@@ -135,6 +135,7 @@ typedef struct {
     ngx_str_t                             redis_key;   /* of the zone */
     ngx_str_t                             push_prefix; /* of its other keys */
     ngx_str_t                             cell_prefix; /* of its cells */
+    ngx_str_t                             lease_prefix;    /* of their leases */
     u_char                               *file;        /* first named at */
     ngx_uint_t                            line;
 

@@ -13,6 +13,12 @@
 
 static ngx_int_t ngx_http_penstock_cells_step(ngx_http_penstock_cells_t *c);
 static ngx_int_t ngx_http_penstock_cells_lead(ngx_http_penstock_cells_t *c);
+static ngx_int_t ngx_http_penstock_cells_go_on(ngx_http_penstock_cells_t *c);
+static ngx_int_t ngx_http_penstock_cells_go_fill(
+    ngx_http_penstock_cells_t *c);
+static ngx_int_t ngx_http_penstock_cells_go_look(
+    ngx_http_penstock_cells_t *c);
+static ngx_int_t ngx_http_penstock_cells_park(ngx_http_penstock_cells_t *c);
 static ngx_int_t ngx_http_penstock_cells_wait(ngx_http_penstock_cells_t *c);
 static ngx_uint_t ngx_http_penstock_cells_count(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cell_state_e state);
@@ -148,18 +154,18 @@ ngx_http_penstock_cells_resume(ngx_http_penstock_cells_t *c)
         return ngx_http_penstock_exchange_answer(r, x);
     }
 
-    if (c->looking) {
-        c->looking = 0;
+    switch (ngx_http_penstock_cells_go_on(c)) {
 
-        if (ngx_http_penstock_cells_count(c, NGX_HTTP_PENSTOCK_CELL_LEAD)) {
+    case NGX_OK:
+        break;
 
-            if (ngx_http_penstock_cells_fill(c) != NGX_OK) {
-                return NGX_HTTP_INTERNAL_SERVER_ERROR;
-            }
+    case NGX_AGAIN:
+        return (c->stage == NGX_HTTP_PENSTOCK_CELLS_REMOTE)
+               ? ngx_http_penstock_cells_park(c)
+               : ngx_http_penstock_park(r, 0, 0);
 
-            return c->pending ? ngx_http_penstock_park(r, 0, 0)
-                              : ngx_http_penstock_cells_step(c);
-        }
+    default:
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (ctx->state == NGX_HTTP_PENSTOCK_AV_FOLLOW
@@ -296,11 +302,188 @@ ngx_http_penstock_cells_lead(ngx_http_penstock_cells_t *c)
     c->clock = 0;
 
     if (c->zone->redis && ngx_http_penstock_cells_l2_look(c) == NGX_OK) {
-        c->looking = 1;
+        c->stage = NGX_HTTP_PENSTOCK_CELLS_LOOK;
         return NGX_OK;
     }
 
     return ngx_http_penstock_cells_fill(c);
+}
+
+
+/*
+ * From a stage that has ended to the next: Redis, leases, the upstream, other
+ * hosts.  NGX_OK: the round is over; NGX_AGAIN: not yet.
+ */
+
+static ngx_int_t
+ngx_http_penstock_cells_go_on(ngx_http_penstock_cells_t *c)
+{
+    ngx_uint_t                 i, ours, remote;
+    ngx_http_penstock_cell_t  *cell;
+
+    ours = 0;
+    remote = 0;
+
+    for (i = 0; i < c->n; i++) {
+        cell = &c->cell[i];
+
+        if (ngx_http_penstock_cells_wanted(c, cell)) {
+            ours += !cell->remote;
+            remote += cell->remote;
+        }
+    }
+
+    switch (c->stage) {
+
+    case NGX_HTTP_PENSTOCK_CELLS_LOOK:
+
+        /* those of other hosts may be free by now */
+
+        for (i = 0; i < c->n; i++) {
+            c->cell[i].remote = 0;
+        }
+
+        if (ours + remote == 0) {
+            break;
+        }
+
+        if (ngx_http_penstock_cells_lease_ask(c) == NGX_OK) {
+            c->stage = NGX_HTTP_PENSTOCK_CELLS_LEASE;
+            return NGX_AGAIN;
+        }
+
+        return ngx_http_penstock_cells_go_fill(c);
+
+    case NGX_HTTP_PENSTOCK_CELLS_LEASE:
+
+        if (c->changed && c->rounds++ < NGX_HTTP_PENSTOCK_CELLS_ROUNDS) {
+
+            /* filled between the look and the lease */
+
+            return ngx_http_penstock_cells_go_look(c);
+        }
+
+        if (ours) {
+            return ngx_http_penstock_cells_go_fill(c);
+        }
+
+        if (c->background) {
+            break;
+        }
+
+        c->stage = NGX_HTTP_PENSTOCK_CELLS_REMOTE;
+
+        return NGX_AGAIN;
+
+    case NGX_HTTP_PENSTOCK_CELLS_ASKED:
+
+        if (remote == 0 || c->background || c->odd || c->pass) {
+            break;
+        }
+
+        c->stage = NGX_HTTP_PENSTOCK_CELLS_REMOTE;
+
+        return NGX_AGAIN;
+
+    case NGX_HTTP_PENSTOCK_CELLS_REMOTE:
+
+        switch (ngx_http_penstock_cells_lease_wait(c)) {
+
+        case NGX_AGAIN:
+            return NGX_AGAIN;
+
+        case NGX_OK:
+            return ngx_http_penstock_cells_go_look(c);
+
+        default: /* NGX_BUSY */
+            break;
+        }
+
+        for (i = 0; i < c->n; i++) {
+            if (c->cell[i].remote) {
+                c->cell[i].remote = 0;
+                c->cell[i].state = NGX_HTTP_PENSTOCK_CELL_FAILED;
+            }
+        }
+
+        c->fail_status = NGX_HTTP_GATEWAY_TIME_OUT;
+
+        (void) ngx_http_penstock_cells_end(c, PS_CELL_FILL_FAILED,
+                                           NGX_HTTP_GATEWAY_TIME_OUT);
+        ngx_http_penstock_cells_ended(c);
+        break;
+
+    default: /* NGX_HTTP_PENSTOCK_CELLS_IDLE */
+        return NGX_OK;
+    }
+
+    ngx_http_penstock_cells_lease_end(c);
+    ngx_http_penstock_cells_lease_leave(c);
+
+    c->stage = NGX_HTTP_PENSTOCK_CELLS_IDLE;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_cells_go_fill(ngx_http_penstock_cells_t *c)
+{
+    if (ngx_http_penstock_cells_fill(c) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (c->pending) {
+        return NGX_AGAIN;
+    }
+
+    ngx_http_penstock_cells_lease_end(c);
+    ngx_http_penstock_cells_lease_leave(c);
+
+    c->stage = NGX_HTTP_PENSTOCK_CELLS_IDLE;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_cells_go_look(ngx_http_penstock_cells_t *c)
+{
+    ngx_uint_t  i;
+
+    if (ngx_http_penstock_cells_l2_look(c) == NGX_OK) {
+        c->stage = NGX_HTTP_PENSTOCK_CELLS_LOOK;
+        return NGX_AGAIN;
+    }
+
+    /* without Redis each host reads by itself */
+
+    for (i = 0; i < c->n; i++) {
+        c->cell[i].remote = 0;
+    }
+
+    return ngx_http_penstock_cells_go_fill(c);
+}
+
+
+/* waits for other hosts, with those of this host who wait for us */
+
+static ngx_int_t
+ngx_http_penstock_cells_park(ngx_http_penstock_cells_t *c)
+{
+    ngx_msec_t  left;
+
+    if (ngx_http_penstock_cells_lease_wait(c) != NGX_AGAIN) {
+
+        /* there is news already */
+
+        return ngx_http_penstock_cells_resume(c);
+    }
+
+    left = c->lease_until - ngx_current_msec;
+    left = ngx_min(left, c->ctx->deadline - ngx_current_msec);
+
+    return ngx_http_penstock_park(c->request, ngx_max(left, 1), 0);
 }
 
 
@@ -420,7 +603,7 @@ ngx_http_penstock_cells_refresh(ngx_http_penstock_cells_t *c)
 
         r->main->count++;
         c->held = 1;
-        c->looking = 1;
+        c->stage = NGX_HTTP_PENSTOCK_CELLS_LOOK;
 
         return NGX_OK;
     }
@@ -469,10 +652,15 @@ ngx_http_penstock_cells_background(ngx_event_t *ev)
 
     ngx_http_set_log_request(conn->log, r);
 
-    c->held = 0;
-    c->looking = 0;
+    if (ngx_http_penstock_cells_go_on(c) == NGX_AGAIN
+        && c->stage != NGX_HTTP_PENSTOCK_CELLS_ASKED)
+    {
+        /* Redis has more to say */
 
-    (void) ngx_http_penstock_cells_fill(c);
+        return;
+    }
+
+    c->held = 0;
 
     ngx_http_finalize_request(r, NGX_DONE);
 
@@ -485,8 +673,16 @@ ngx_http_penstock_cells_background(ngx_event_t *ev)
 static ngx_int_t
 ngx_http_penstock_cells_pass(ngx_http_penstock_cells_t *c)
 {
-    ngx_http_penstock_cells_end(c, PS_CELL_FILL_ODD, 0);
-    ngx_http_penstock_wait_leave(&c->ctx->waiter);
+    ngx_uint_t  i;
+
+    for (i = 0; i < c->n; i++) {
+        c->cell[i].remote = 0;
+    }
+
+    ngx_http_penstock_cells_lease_end(c);
+    ngx_http_penstock_cells_lease_leave(c);
+
+    (void) ngx_http_penstock_cells_end(c, PS_CELL_FILL_ODD, 0);
 
     return ngx_http_penstock_av_decline(c->ctx, NGX_HTTP_PENSTOCK_AV_PASS);
 }
@@ -497,12 +693,19 @@ ngx_http_penstock_cells_cleanup(void *data)
 {
     ngx_http_penstock_cells_t  *c = data;
 
+    ngx_uint_t                      i;
     ngx_http_penstock_tag_table_t  *table;
 
     ngx_http_penstock_cells_l2_cancel(c);
+    ngx_http_penstock_cells_lease_end(c);
+    ngx_http_penstock_cells_lease_leave(c);
 
     if (c->event.posted) {
         ngx_delete_posted_event(&c->event);
+    }
+
+    for (i = 0; c->cell && i < c->n; i++) {
+        c->cell[i].remote = 0;
     }
 
     /* terminated in the middle: a follower takes over */

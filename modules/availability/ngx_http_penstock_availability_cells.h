@@ -94,7 +94,18 @@ typedef struct {
     unsigned                           filled:1;   /* from the upstream */
     unsigned                           from_redis:1;
     unsigned                           collapsed:1;
+    unsigned                           leased:1;   /* in the cluster, to us */
+    unsigned                           remote:1;   /* to another host */
 } ngx_http_penstock_cell_t;
+
+
+typedef enum {
+    NGX_HTTP_PENSTOCK_CELLS_IDLE = 0,
+    NGX_HTTP_PENSTOCK_CELLS_LOOK,      /* asked Redis */
+    NGX_HTTP_PENSTOCK_CELLS_LEASE,     /* asked it for leases */
+    NGX_HTTP_PENSTOCK_CELLS_REMOTE,    /* waits for other hosts */
+    NGX_HTTP_PENSTOCK_CELLS_ASKED      /* the upstream */
+} ngx_http_penstock_cells_stage_e;
 
 
 /* one request to the upstream */
@@ -179,11 +190,19 @@ struct ngx_http_penstock_cells_s {
     ngx_uint_t                         fail_status;
     time_t                             retry_after;
     ngx_event_t                        event;      /* background look */
+    ngx_http_penstock_cells_stage_e    stage;
 
-    unsigned                           looking:1;  /* at Redis */
+    u_char                             token[16];  /* of leases */
+    ngx_event_t                        renew;
+    uint64_t                           lease_seq;  /* before they were asked */
+    ngx_msec_t                         lease_until;    /* another host's */
+
+    unsigned                           changed:1;  /* a cell, before its lease
+                                                      was asked for */
+    unsigned                           lease_waits:1;  /* counted in the zone */
+    unsigned                           waited:1;
     unsigned                           again:1;    /* for tags of records */
     unsigned                           push_live:1;
-    unsigned                           filling:1;  /* asks are out */
     unsigned                           background:1;
     unsigned                           held:1;     /* the request, for it */
     unsigned                           odd:1;      /* not the declared shape */
@@ -192,6 +211,15 @@ struct ngx_http_penstock_cells_s {
     unsigned                           stored:1;
     unsigned                           unkept:1;   /* some may not be stored */
 };
+
+
+/* nothing may come from nowhere, which memcpy() is not told */
+
+static ngx_inline u_char *
+ngx_http_penstock_cells_copy(u_char *p, const void *from, size_t len)
+{
+    return len ? ngx_cpymem(p, from, len) : p;
+}
 
 
 /* _cells_conf.c */
@@ -339,6 +367,28 @@ void ngx_http_penstock_cells_l2_cancel(ngx_http_penstock_cells_t *c);
 
 ngx_uint_t ngx_http_penstock_cells_wanted(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cell_t *cell);
+
+/*
+ * _cells_lease.c.
+ *
+ * ask: leases of all that is wanted.  NGX_OK: c->pending counts the replies,
+ * then _cells_ended() follows; NGX_DECLINED: none are needed.  end: gives
+ * them back.
+ *
+ * wait: for cells that other hosts read.  NGX_AGAIN: wait on, NGX_OK: look
+ * again, NGX_BUSY: its time is over.  leave: waits no more.
+ *
+ * news: the key of a cell, or of its lease, was written.
+ */
+
+ngx_int_t ngx_http_penstock_cells_lease_setup(ngx_conf_t *cf,
+    ngx_http_penstock_av_zone_t *zone);
+ngx_int_t ngx_http_penstock_cells_lease_ask(ngx_http_penstock_cells_t *c);
+void ngx_http_penstock_cells_lease_end(ngx_http_penstock_cells_t *c);
+ngx_int_t ngx_http_penstock_cells_lease_wait(ngx_http_penstock_cells_t *c);
+void ngx_http_penstock_cells_lease_leave(ngx_http_penstock_cells_t *c);
+void ngx_http_penstock_cells_lease_news(ngx_http_penstock_av_zone_t *zone,
+    ngx_str_t *key);
 
 /* _cells_l2_found.c: takes what stands of c->raw into L1 */
 

@@ -269,7 +269,7 @@ ngx_http_penstock_cells_body(ngx_http_penstock_cells_t *c, ngx_str_t *before,
         return NULL;
     }
 
-    p = ngx_cpymem(b->last, before->data, before->len);
+    p = ngx_http_penstock_cells_copy(b->last, before->data, before->len);
 
     comma = 0;
 
@@ -288,7 +288,7 @@ ngx_http_penstock_cells_body(ngx_http_penstock_cells_t *c, ngx_str_t *before,
         p = ngx_cpymem(p, cell->value.data, cell->value.len);
     }
 
-    b->last = ngx_cpymem(p, behind->data, behind->len);
+    b->last = ngx_http_penstock_cells_copy(p, behind->data, behind->len);
 
     b->last_buf = 1;
     b->last_in_chain = 1;

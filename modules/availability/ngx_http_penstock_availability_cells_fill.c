@@ -76,7 +76,7 @@ ngx_http_penstock_cells_fill(ngx_http_penstock_cells_t *c)
     /* the last one to end is not to find the others not yet begun */
 
     c->pending = 1;
-    c->filling = 1;
+    c->stage = NGX_HTTP_PENSTOCK_CELLS_ASKED;
 
     for (i = 0; i < c->nasks; i++) {
         ask = &c->ask[i];
@@ -186,9 +186,7 @@ ngx_http_penstock_cells_axes_needed(ngx_http_penstock_cells_t *c,
         for (i = 0; i < c->n; i++) {
             cell = &c->cell[i];
 
-            if (cell->state == NGX_HTTP_PENSTOCK_CELL_LEAD
-                || (c->background && cell->refresh))
-            {
+            if (ngx_http_penstock_cells_wanted(c, cell) && !cell->remote) {
                 want[k == 0 ? cell->sku : cell->location] = 1;
             }
         }
@@ -423,6 +421,7 @@ ngx_http_penstock_cells_done(ngx_http_penstock_exchange_t *x)
     state = (c->odd || c->pass || c->fail_status == 0) ? PS_CELL_FILL_ODD
                                                        : PS_CELL_FILL_FAILED;
 
+    ngx_http_penstock_cells_lease_end(c);
     ngx_http_penstock_cells_fail(c);
     ngx_http_penstock_cells_end(c, state, c->fail_status);
 
@@ -436,7 +435,9 @@ ngx_http_penstock_cells_fail(ngx_http_penstock_cells_t *c)
     ngx_uint_t  i;
 
     for (i = 0; i < c->n; i++) {
-        if (c->cell[i].state == NGX_HTTP_PENSTOCK_CELL_LEAD) {
+        if (c->cell[i].state == NGX_HTTP_PENSTOCK_CELL_LEAD
+            && !c->cell[i].remote)
+        {
             c->cell[i].state = NGX_HTTP_PENSTOCK_CELL_FAILED;
         }
     }

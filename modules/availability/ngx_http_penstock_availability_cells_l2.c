@@ -537,7 +537,7 @@ ngx_http_penstock_cells_l2_store(ngx_http_penstock_cells_t *c,
                                           NGX_HTTP_PENSTOCK_MAX_TTL))
                       - buf;
 
-        ngx_str_null(&argv[3]);
+        ngx_str_set(&argv[3], "");
 
         place = cell - c->cell;
 

@@ -133,6 +133,7 @@ ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c)
         cell->held = 1;
         cell->valid = 1;
         cell->refresh = 0;
+        cell->remote = 0;
         cell->from_redis = 1;
     }
 

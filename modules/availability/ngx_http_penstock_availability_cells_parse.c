@@ -167,6 +167,7 @@ ngx_http_penstock_cells_take_apart(ngx_http_penstock_cells_ask_t *ask,
         cell->held = 1;
         cell->valid = 1;
         cell->refresh = 0;
+        cell->remote = 0;
         cell->filled = 1;
 
         if (value.len == 0) {

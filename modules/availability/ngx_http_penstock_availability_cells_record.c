@@ -208,18 +208,19 @@ ngx_http_penstock_cells_pack(ngx_pool_t *pool, ps_record_t *head,
         p = ps_record_put_tag(p, &tags->tag[i]);
     }
 
-    body = ngx_cpymem(p, head->headers, head->body - head->headers);
+    body = ngx_http_penstock_cells_copy((u_char *) p, head->headers,
+                                        head->body - head->headers);
 
     body = ngx_http_penstock_cells_put32(body, (uint32_t) pack->before.len);
     body = ngx_http_penstock_cells_put32(body, (uint32_t) pack->behind.len);
     body = ngx_http_penstock_cells_put32(body, pack->limited);
 
-    body = ngx_cpymem(body, pack->before.data, pack->before.len);
-    body = ngx_cpymem(body, pack->behind.data, pack->behind.len);
-
-    if (pack->value.len) {
-        ngx_memcpy(body, pack->value.data, pack->value.len);
-    }
+    body = ngx_http_penstock_cells_copy(body, pack->before.data,
+                                        pack->before.len);
+    body = ngx_http_penstock_cells_copy(body, pack->behind.data,
+                                        pack->behind.len);
+    (void) ngx_http_penstock_cells_copy(body, pack->value.data,
+                                        pack->value.len);
 
     return NGX_OK;
 }

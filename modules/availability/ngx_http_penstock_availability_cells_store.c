@@ -115,15 +115,12 @@ ngx_http_penstock_cells_put(ngx_http_penstock_cells_t *c,
         held = ps_cell_insert(shm->table, &head);
 
         if (held) {
-            if (s->ntags) {
-                ngx_memcpy(ps_cell_tags(held), s->tag,
-                           s->ntags * sizeof(uint32_t));
-            }
-
-            if (cell->value.len) {
-                ngx_memcpy(ps_cell_value(held), cell->value.data,
-                           cell->value.len);
-            }
+            (void) ngx_http_penstock_cells_copy(
+                                      (u_char *) ps_cell_tags(held), s->tag,
+                                      s->ntags * sizeof(uint32_t));
+            (void) ngx_http_penstock_cells_copy(
+                                      (u_char *) ps_cell_value(held),
+                                      cell->value.data, cell->value.len);
 
             cell->valid = !ngx_http_penstock_cells_void(
                                   ngx_http_penstock_av_tag_table(c->zone),
@@ -304,7 +301,10 @@ ngx_http_penstock_cells_end(ngx_http_penstock_cells_t *c, ngx_uint_t state,
     ps_cell_fill_t                 *slot;
     ngx_http_penstock_cells_shm_t  *shm;
 
-    for (i = 0; i < c->n && !c->cell[i].slot; i++) {
+    for (i = 0;
+         i < c->n && (!c->cell[i].slot || c->cell[i].remote);
+         i++)
+    {
         /* void */
     }
 
@@ -318,7 +318,7 @@ ngx_http_penstock_cells_end(ngx_http_penstock_cells_t *c, ngx_uint_t state,
 
     for ( /* void */ ; i < c->n; i++) {
 
-        if (!c->cell[i].slot) {
+        if (!c->cell[i].slot || c->cell[i].remote) {
             continue;
         }
 

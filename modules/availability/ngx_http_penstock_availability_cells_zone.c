@@ -99,7 +99,8 @@ ngx_http_penstock_cells_setup(ngx_conf_t *cf,
                                              &zone->cell_prefix,
                                              ngx_http_penstock_cells_pushed,
                                              zone)
-            != NGX_OK)
+            != NGX_OK
+            || ngx_http_penstock_cells_lease_setup(cf, zone) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -425,6 +426,8 @@ ngx_http_penstock_cells_pushed(void *data, const ngx_str_t *keys,
         }
 
         ngx_http_penstock_cells_unlock(shm);
+
+        ngx_http_penstock_cells_lease_news(zone, &key);
     }
 }
 

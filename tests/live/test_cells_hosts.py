@@ -1,0 +1,443 @@
+"""Cells on several hosts: one fill for all of them, what another program
+writes is seen by each at once, and Redis costs one round trip however many
+cells there are.
+
+A and B are two hosts: two nginx with two workers each, one Redis, one ERP.
+"""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import unittest
+
+import penstock
+
+CONF = '''
+    redis main {
+        server 127.0.0.1:%%REDIS%%;
+        timeout connect=2s command=2s;
+    }
+
+    availability_zone a:1m redis=main;
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+
+        location = /availability {
+            availability_cache       a;
+            availability_cache_key   $uri;
+            availability_cache_items arg=sku arg=location list=/items
+                                     id=/sku id=/location;
+            availability_cache_valid 60s;
+            availability_cache_lock  on timeout=%%TIMEOUT%% scope=%%SCOPE%%;
+            availability_cache_stale if_error=60s;
+            add_header X-Status $availability_cache_status always;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /orders {
+            availability_invalidate zone=a /sku;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /purge {
+            availability_purge zone=a;
+        }
+
+        location = /status {
+            penstock_status;
+        }
+    }
+'''
+
+# for what takes milliseconds, on a machine that is busy with other things
+LONG = 5.0
+
+
+def cell_key(sku, location):
+    return 'penstock:cell:{a:%s}:%s:/availability' % (sku, location)
+
+
+class HostsCase(penstock.TestCase):
+
+    def start(self, gateways=2, scope='cluster', timeout='5s', port=None,
+              live=True):
+        self.stock = {}
+        self.asked = []
+        self.mutex = threading.Lock()
+        self.delay = 0
+        self.fails = 0
+        self.store = self.redis()
+        self.erp_ = self.origin(self.serve)
+        self.gw = []
+        for _ in range(gateways):
+            gw = penstock.Gateway(CONF, start=False, workers=2,
+                                  REDIS=port or self.store.port,
+                                  ERP=self.erp_.port, SCOPE=scope,
+                                  TIMEOUT=timeout)
+            self.addCleanup(gw.teardown)
+            gw.start()
+            self.gw.append(gw)
+        if live:
+            for gw in self.gw:
+                self.wait_live(gw)
+        return self.gw
+
+    def wait_live(self, gw):
+        """Until a change that only Redis tells of is seen."""
+
+        def live():
+            values = gw.get('/status').json()['metrics'][
+                'penstock_redis_push_live']['values']
+            return values[0]['value'] == 1
+
+        penstock.wait_for(live, what='a push link', deadline=10)
+
+    def serve(self, h):
+        if h.command == 'POST':
+            sku = json.loads(h.body)['sku']
+            with self.mutex:
+                self.stock[sku] = self.stock.get(sku, 100) - 1
+            h.send(201, 'made')
+            return
+        args = dict(a.split('=') for a in h.path.split('?')[1].split('&'))
+        skus, places = args['sku'].split(','), args['location'].split(',')
+        with self.mutex:
+            self.asked += [(s, p) for s in skus for p in places]
+            items = [{'sku': s, 'location': p,
+                      'available': self.stock.get(s, 100)}
+                     for s in skus for p in places]
+            fails = self.fails
+            self.fails -= bool(fails)
+        time.sleep(self.delay)
+        if fails:
+            h.send(503, 'no')
+            return
+        h.send(200, json.dumps({'as_of': time.time(), 'items': items}),
+               {'Content-Type': 'application/json'})
+
+    def read(self, gw, skus='A', places='L', **kw):
+        answer = gw.get('/availability?sku=%s&location=%s' % (skus, places),
+                        **kw)
+        self.assertEqual(answer.status, 200, answer)
+        return answer
+
+    def numbers(self, answer):
+        return [(i['sku'], i['location'], i['available'])
+                for i in answer.json()['items']]
+
+    def number(self, gw, sku='A', place='L'):
+        return self.numbers(self.read(gw, sku, place))[0][2]
+
+
+class Leases(HostsCase):
+    """availability_cache_lock scope=cluster."""
+
+    def test_one_fill_for_all_hosts(self):
+        self.start()
+        self.delay = 0.3
+        skus = ['S%d' % n for n in range(12)]
+
+        def ask(n):
+            some = [skus[(n * 5 + k) % 12] for k in range(8)]
+            answer = self.read(self.gw[n % 2], ','.join(some), 'L,M')
+            self.assertEqual([i[0] for i in self.numbers(answer)][::2], some)
+
+        penstock.together([lambda n=n: ask(n) for n in range(24)])
+        cells = len(set(self.asked))
+        self.assertEqual(cells, 24)
+        # those of another request's SKU or location that come along
+        twice = len(self.asked) - cells
+        print('24 clients of 2 hosts: %d cells, %d asked for twice'
+              % (cells, twice))
+        self.assertLessEqual(twice, 4)
+
+    def test_the_same_cells_are_asked_for_once(self):
+        self.start()
+        self.delay = 0.3
+        penstock.together([lambda n=n: self.read(self.gw[n % 2], 'A,B', 'L,M')
+                           for n in range(20)])
+        self.assertEqual(len(self.asked), 4, self.asked)
+
+    def test_a_host_that_dies_loses_its_lease(self):
+        a, b = self.start(timeout='4s')
+        self.delay = 1.5
+        errors = []
+
+        def lost():
+            try:
+                a.get('/availability?sku=A&location=L')
+            except Exception as error:      # its host is killed
+                errors.append(error)
+
+        leader = threading.Thread(target=lost)
+        leader.start()
+        penstock.wait_for(lambda: self.asked, what='the first fill')
+        self.delay = 0
+        start = time.monotonic()
+        follower = []
+        thread = threading.Thread(
+            target=lambda: follower.append(self.read(b)))
+        thread.start()
+        for pid in [a.pid] + a.workers():
+            os.kill(pid, signal.SIGKILL)
+        thread.join(20)
+        leader.join(20)
+        self.assertTrue(follower, 'it hangs')
+        self.assertTrue(errors)
+        took = time.monotonic() - start
+        print('took over %.1f s after the host had died' % took)
+        self.assertLess(took, 4 + LONG)
+        self.assertEqual(self.asked, [('A', 'L')] * 2)
+
+    def test_a_fill_that_fails_is_tried_by_the_other_host(self):
+        a, b = self.start()
+        self.delay = 0.5
+        self.fails = 1
+        got = []
+        first = threading.Thread(target=lambda: got.append(
+            a.get('/availability?sku=A&location=L').status))
+        first.start()
+        penstock.wait_for(lambda: self.asked, what='the first fill')
+        start = time.monotonic()
+        self.assertEqual(self.number(b), 100)
+        first.join(20)
+        self.assertEqual(got, [503])
+        self.assertLess(time.monotonic() - start, LONG)
+
+    def test_nobody_waits_past_the_timeout(self):
+        a, b = self.start(timeout='1s')
+        self.delay = 4
+        first = threading.Thread(target=lambda: self.read(a))
+        first.start()
+        penstock.wait_for(lambda: self.asked, what='the first fill')
+        answer = b.get('/availability?sku=A&location=L')
+        self.assertEqual(answer.status, 504, answer)
+        self.assertLess(answer.seconds, 3.5)
+        first.join(20)
+
+    def test_each_host_reads_without_redis(self):
+        a, b = self.start()
+        self.store.kill()
+        self.assertEqual(self.number(a), 100)
+        self.assertEqual(self.number(b), 100)
+
+    def test_a_background_refresh_needs_a_lease_too(self):
+        a, b = self.start()
+        self.read(a)
+        self.read(b)
+        self.assertEqual(len(self.asked), 1)
+
+
+class Writes(HostsCase):
+    """What other programs write, and orders at other hosts."""
+
+    def seen(self, gw, number, sku='A', place='L'):
+        start = time.monotonic()
+        penstock.wait_for(lambda: self.number(gw, sku, place) == number,
+                          what='the number', deadline=LONG, step=0.001)
+        return time.monotonic() - start
+
+    def settle(self):
+        """Both hold it, and need not ask Redis."""
+
+        for gw in self.gw:
+            self.read(gw)
+        for gw in self.gw:
+            penstock.wait_for(
+                lambda: 'redis' not in self.read(gw).headers['Cache-Status'],
+                what='a hit in memory')
+
+    def test_plain_json_is_seen_by_all_hosts(self):
+        self.start(scope='host')
+        self.settle()
+        took = []
+        for n in range(20):
+            self.store.command('SET', cell_key('A', 'L'), json.dumps(
+                {'sku': 'A', 'location': 'L', 'available': n}), 'PX', 60000)
+            took += [self.seen(gw, n) for gw in self.gw]
+        took.sort()
+        print('a SET was seen after %.1f ms (median), %.1f ms (longest)'
+              % (took[len(took) // 2] * 1e3, took[-1] * 1e3))
+        self.assertLess(took[len(took) // 2], 0.05)
+        self.assertEqual(len(self.asked), 1)
+
+    def test_delete_is_seen_by_all_hosts(self):
+        self.start(scope='host')
+        self.settle()
+        self.stock['A'] = 7
+        self.store.command('DEL', cell_key('A', 'L'))
+        for gw in self.gw:
+            self.seen(gw, 7)
+        self.assertEqual(len(self.asked), 2)
+
+    def test_orders_at_another_host(self):
+        a, b = self.start(scope='host')
+        self.settle()
+        for n in range(10):
+            answer = a.post('/orders', {'sku': 'A'})
+            self.assertEqual(answer.status, 201)
+            self.assertEqual(self.number(a), 99 - n)
+            self.seen(b, 99 - n)
+
+    def test_an_order_voids_what_was_written_before_it(self):
+        a, b = self.start(scope='host')
+        self.settle()
+        self.store.command('SET', cell_key('A', 'L'), json.dumps(
+            {'sku': 'A', 'location': 'L', 'available': 50}), 'PX', 60000)
+        for gw in self.gw:
+            self.seen(gw, 50)
+        a.post('/orders', {'sku': 'A'})
+        self.assertEqual(self.number(a), 99)
+        self.seen(b, 99)
+        # and what is written after it counts again
+        self.store.command('SET', cell_key('A', 'L'), json.dumps(
+            [{'sku': 'A', 'location': 'L', 'available': 51}]), 'PX', 60000)
+        for gw in self.gw:
+            self.seen(gw, 51)
+
+    def test_an_order_voids_what_nobody_has_read_yet(self):
+        a, b = self.start(scope='host')
+        self.store.command('SET', cell_key('A', 'L'), json.dumps(
+            {'sku': 'A', 'location': 'L', 'available': 50}), 'PX', 60000)
+        a.post('/orders', {'sku': 'A'})
+        self.assertEqual(self.number(a), 99)
+        self.seen(b, 99)
+
+    def test_garbage_is_as_if_it_were_not_there(self):
+        a, b = self.start(scope='host')
+        self.settle()
+        for value in ('{', '7', '"A"', '{}', '{"sku":"A","location":"M"}',
+                      '{"sku":"B","location":"L"}', '\x00' * 100, 'PSR1',
+                      '[{"sku":"A","location":"L"},{"sku":"B"}]'):
+            self.store.command('SET', cell_key('A', 'L'), value)
+            self.assertEqual(self.number(a), 100, value)
+            self.assertEqual(self.number(b), 100, value)
+
+    def test_an_absent_cell(self):
+        a, b = self.start(scope='host')
+        self.settle()
+        self.read(a, 'A,B')
+        self.store.command('SET', cell_key('A', 'L'), '[]')
+        for gw in self.gw:
+            penstock.wait_for(lambda: [i[0] for i in self.numbers(
+                self.read(gw, 'A,B'))] == ['B'], what='an absent cell')
+
+    def test_a_fill_does_not_overwrite_what_came_meanwhile(self):
+        a, b = self.start(scope='host')
+        self.settle()
+        self.store.command('DEL', cell_key('A', 'L'))
+        self.delay = 0.5
+        asked = len(self.asked)
+        first = threading.Thread(target=lambda: self.read(a))
+        first.start()
+        penstock.wait_for(lambda: len(self.asked) > asked, what='the fill')
+        self.store.command('SET', cell_key('A', 'L'), json.dumps(
+            {'sku': 'A', 'location': 'L', 'available': 3}))
+        first.join(20)
+        self.delay = 0
+        for gw in self.gw:
+            self.seen(gw, 3)
+
+    def test_purges(self):
+        a, b = self.start(scope='host')
+        for body, cells in (({'skus': ['A']}, 1), ({'locations': ['L']}, 2),
+                            ({'tags': ['B']}, 1), ({'all': True}, 2)):
+            for gw in self.gw:
+                self.read(gw, 'A,B')
+            asked = len(self.asked)
+            self.assertEqual(a.post('/purge', body).status, 200)
+            self.read(a, 'A,B')
+            self.assertEqual(len(self.asked) - asked, cells, body)
+
+    def test_redis_loses_its_data(self):
+        a, b = self.start(scope='host')
+        self.settle()
+        self.stock['A'] = 5
+        self.store.command('FLUSHALL')
+        for gw in self.gw:
+            self.seen(gw, 5)
+
+
+class Slow(threading.Thread):
+    """Between a gateway and its Redis: each way takes a time."""
+
+    def __init__(self, port, delay):
+        super().__init__(daemon=True)
+        self.to, self.delay = port, delay
+        self.socket = socket.create_server(('127.0.0.1', 0))
+        self.port = self.socket.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                here = self.socket.accept()[0]
+            except OSError:
+                return
+            there = socket.create_connection(('127.0.0.1', self.to))
+            for pair in ((here, there), (there, here)):
+                threading.Thread(target=self.pump, args=pair,
+                                 daemon=True).start()
+
+    def pump(self, source, sink):
+        queue = []
+        ready = threading.Condition()
+
+        def send():
+            while True:
+                with ready:
+                    while not queue:
+                        ready.wait()
+                    at, data = queue.pop(0)
+                time.sleep(max(0, at - time.monotonic()))
+                try:
+                    if not data:
+                        sink.shutdown(socket.SHUT_WR)
+                        return
+                    sink.sendall(data)
+                except OSError:
+                    return
+
+        threading.Thread(target=send, daemon=True).start()
+        data = b'x'
+        while data:
+            try:
+                data = source.recv(65536)
+            except OSError:
+                data = b''
+            with ready:
+                queue.append((time.monotonic() + self.delay, data))
+                ready.notify()
+
+
+class RoundTrips(HostsCase):
+
+    def test_redis_costs_one_round_trip(self):
+        """48 cells come as soon as one does: each way takes 150 ms."""
+
+        self.start(gateways=1, scope='host', live=False)
+        skus = ','.join('S%d' % n for n in range(24))
+        self.read(self.gw[0], skus, 'L,M')
+        slow = Slow(self.store.port, 0.15)
+        self.addCleanup(slow.socket.close)
+        gw = penstock.Gateway(CONF, start=False, workers=1, REDIS=slow.port,
+                              ERP=self.erp_.port, SCOPE='host', TIMEOUT='5s')
+        self.addCleanup(gw.teardown)
+        gw.start()
+        self.read(gw, 'Z')          # connects, and makes the script known
+        self.read(gw, 'S0')
+        answer = self.read(gw, skus, 'L,M')
+        self.assertIn('redis', answer.headers['Cache-Status'])
+        self.assertEqual(len(self.asked), 49)
+        print('48 cells from Redis in %.0f ms, a round trip takes 300 ms'
+              % (answer.seconds * 1e3))
+        self.assertGreater(answer.seconds, 0.29)
+        self.assertLess(answer.seconds, 0.59)
+
+
+if __name__ == '__main__':
+    unittest.main()
