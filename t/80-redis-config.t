@@ -115,17 +115,17 @@ redis main { server 127.0.0.1; mode sentinel mymaster; }
 --- config
 --- must_die
 --- error_log
-mode "sentinel" in redis "main" is not supported yet, use "standalone"
+mode "sentinel" in redis "main" is not supported yet, use "standalone" or "cluster"
 
 
 
-=== TEST 12: nor are clusters
+=== TEST 12: a cluster has one database
 --- http_config
-redis main { mode cluster; server 127.0.0.1; }
+redis main { mode cluster; server 127.0.0.1; server 127.0.0.2; database 1; }
 --- config
 --- must_die
 --- error_log
-mode "cluster" in redis "main" is not supported yet, use "standalone"
+"database 1" in redis "main": a cluster has 0 only
 
 
 
@@ -135,7 +135,7 @@ redis main { server 127.0.0.1; mode single; }
 --- config
 --- must_die
 --- error_log
-invalid mode "single" in redis "main", use "standalone"
+invalid mode "single" in redis "main", use "standalone" or "cluster"
 
 
 

@@ -55,9 +55,9 @@ ngx_http_penstock_av_lease_args(ngx_http_penstock_av_ctx_t *ctx,
     ctx->denied = 0;
     ctx->lease_seq = table->seq;
 
-    ngx_str_null(&argv[0]);
-    ngx_str_null(&argv[1]);
-    ngx_str_null(&argv[2]);
+    ngx_str_set(&argv[0], "");
+    ngx_str_set(&argv[1], "");
+    ngx_str_set(&argv[2], "");
 
     if (!ctx->conf->lock || !ctx->conf->lock_cluster) {
         return NGX_DECLINED;

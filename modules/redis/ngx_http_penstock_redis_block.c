@@ -4,6 +4,7 @@
  */
 
 #include "ngx_http_penstock_redis_node.h"
+#include "ngx_http_penstock_redis_cluster.h"
 
 
 #define NGX_HTTP_PENSTOCK_REDIS_PASSWORD_MAX  4096
@@ -142,13 +143,6 @@ ngx_http_penstock_redis_server(ngx_conf_t *cf,
 
     value = cf->args->elts;
 
-    if (redis->nodes.nelts) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "second server \"%V\" in redis \"%V\": mode "
-                           "standalone takes one", &value[1], &redis->name);
-        return NGX_CONF_ERROR;
-    }
-
     ngx_memzero(&u, sizeof(ngx_url_t));
 
     u.url = value[1];
@@ -204,27 +198,34 @@ ngx_http_penstock_redis_mode(ngx_conf_t *cf, ngx_http_penstock_redis_t *redis)
         return NGX_CONF_OK;
     }
 
-    if (cf->args->nelts > 1
-        && (ngx_strcmp(value[1].data, "sentinel") == 0
-            || ngx_strcmp(value[1].data, "cluster") == 0))
-    {
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "cluster") == 0) {
+        redis->mode = value[1];
+
+        redis->cluster = ngx_http_penstock_redis_cluster_create(cf, redis);
+
+        return redis->cluster ? NGX_CONF_OK : NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts > 1 && ngx_strcmp(value[1].data, "sentinel") == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "mode \"%V\" in redis \"%V\" is not supported "
-                           "yet, use \"standalone\"", &value[1],
+                           "yet, use \"standalone\" or \"cluster\"",
+                           &value[1],
                            &redis->name);
         return NGX_CONF_ERROR;
     }
 
     if (cf->args->nelts != 2) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid mode in redis \"%V\", use \"standalone\"",
-                           &redis->name);
+                           "invalid mode in redis \"%V\", use \"standalone\" "
+                           "or \"cluster\"", &redis->name);
         return NGX_CONF_ERROR;
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "invalid mode \"%V\" in redis \"%V\", use "
-                       "\"standalone\"", &value[1], &redis->name);
+                       "\"standalone\" or \"cluster\"", &value[1],
+                       &redis->name);
     return NGX_CONF_ERROR;
 }
 
@@ -425,10 +426,31 @@ char *
 ngx_http_penstock_redis_defaults(ngx_conf_t *cf,
     ngx_http_penstock_redis_t *redis)
 {
+    ngx_http_penstock_redis_node_t  *node;
+
     if (redis->nodes.nelts == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "no \"server\" in redis \"%V\", add for example "
                            "\"server 127.0.0.1:6379\"", &redis->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (redis->nodes.nelts > 1 && redis->cluster == NULL) {
+        node = redis->nodes.elts;
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "second server \"%V\" in redis \"%V\": mode "
+                           "standalone takes one", &node[1].server,
+                           &redis->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (redis->cluster && redis->database != NGX_CONF_UNSET
+        && redis->database != 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"database %i\" in redis \"%V\": a cluster has "
+                           "0 only", redis->database, &redis->name);
         return NGX_CONF_ERROR;
     }
 

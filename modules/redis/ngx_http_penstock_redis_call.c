@@ -9,6 +9,7 @@
  */
 
 #include "ngx_http_penstock_redis_node.h"
+#include "ngx_http_penstock_redis_cluster.h"
 
 
 /* unsent bytes a node keeps at most, whatever max_pending says */
@@ -33,7 +34,19 @@ static ngx_int_t ngx_http_penstock_redis_again(
 ngx_uint_t
 ngx_http_penstock_redis_up(ngx_http_penstock_redis_t *redis)
 {
+    ngx_uint_t                       i;
     ngx_http_penstock_redis_node_t  *node;
+
+    if (redis->cluster && redis->cluster->n) {
+
+        for (i = 0; i < redis->cluster->n; i++) {
+            if (ngx_http_penstock_redis_ready(redis->cluster->node[i])) {
+                return 1;
+            }
+        }
+
+        return 0;
+    }
 
     node = redis->nodes.elts;
 
@@ -52,12 +65,17 @@ ngx_http_penstock_redis_node_t *
 ngx_http_penstock_redis_route(ngx_http_penstock_redis_t *redis,
     const ngx_str_t *key)
 {
-    ngx_http_penstock_redis_node_t  *node;
+    if (redis->cluster) {
+        return ngx_http_penstock_redis_cluster_route(redis->cluster, key);
+    }
 
-    (void) key;
+    return ngx_http_penstock_redis_use(redis->nodes.elts);
+}
 
-    node = redis->nodes.elts;
 
+ngx_http_penstock_redis_node_t *
+ngx_http_penstock_redis_use(ngx_http_penstock_redis_node_t *node)
+{
     if (!ngx_http_penstock_redis_ready(node)) {
         return NULL;
     }
@@ -403,10 +421,20 @@ ngx_http_penstock_redis_reply(ngx_http_penstock_redis_node_t *node,
         kind = cmd->kind;
         ngx_http_penstock_redis_free(cmd);
 
+        if (kind == NGX_HTTP_PENSTOCK_REDIS_ASKING) {
+            return NGX_OK;
+        }
+
         return ngx_http_penstock_redis_shaken(node, kind, reply);
     }
 
     status = NGX_HTTP_PENSTOCK_REDIS_OK;
+
+    if (reply->type == REDIS_REPLY_ERROR && node->redis->cluster
+        && ngx_http_penstock_redis_cluster_redirect(cmd, reply) == NGX_OK)
+    {
+        return NGX_OK;
+    }
 
     if (reply->type == REDIS_REPLY_ERROR) {
         status = NGX_HTTP_PENSTOCK_REDIS_REFUSED;
@@ -482,6 +510,8 @@ ngx_http_penstock_redis_again(ngx_http_penstock_redis_cmd_t *cmd)
     eval->call = cmd->call;
     eval->cln = cmd->cln;
     eval->deadline = cmd->deadline;
+    eval->slot = cmd->slot;
+    eval->hops = cmd->hops;
 
     if (eval->call) {
         eval->call->pending = eval;

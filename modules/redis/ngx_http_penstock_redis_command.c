@@ -4,6 +4,7 @@
  */
 
 #include "ngx_http_penstock_redis_node.h"
+#include "ngx_http_penstock_redis_cluster.h"
 
 #include <ngx_sha1.h>
 
@@ -11,6 +12,8 @@
 #define NGX_HTTP_PENSTOCK_REDIS_NUMBER  (1 + NGX_SIZE_T_LEN + 2)
 
 
+static ngx_int_t ngx_http_penstock_redis_slot(
+    ngx_http_penstock_redis_t *redis, const ngx_str_t *key);
 static size_t ngx_http_penstock_redis_size(ngx_uint_t n,
     const ngx_str_t *args);
 static u_char *ngx_http_penstock_redis_write(u_char *p, ngx_uint_t n,
@@ -113,6 +116,9 @@ ngx_http_penstock_redis_send(ngx_http_penstock_redis_t *redis,
         return ngx_http_penstock_redis_declined(redis, call);
     }
 
+    cmd->slot = ngx_http_penstock_redis_slot(redis,
+                                             key < 0 ? NULL : &argv[key]);
+
     return ngx_http_penstock_redis_submit(node, cmd, call);
 }
 
@@ -149,8 +155,21 @@ ngx_http_penstock_redis_eval(ngx_http_penstock_redis_t *redis,
     }
 
     cmd->script = script;
+    cmd->slot = ngx_http_penstock_redis_slot(redis, nkeys ? &argv[0] : NULL);
 
     return ngx_http_penstock_redis_submit(node, cmd, call);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_redis_slot(ngx_http_penstock_redis_t *redis,
+    const ngx_str_t *key)
+{
+    if (redis->cluster == NULL || key == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ps_slot((char *) key->data, key->len);
 }
 
 

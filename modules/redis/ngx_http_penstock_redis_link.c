@@ -8,6 +8,7 @@
 
 #include "ngx_http_penstock_redis_node.h"
 #include "ngx_http_penstock_redis_link.h"
+#include "ngx_http_penstock_redis_cluster.h"
 
 
 /* without an answer for so long the link is made anew, ms */
@@ -23,6 +24,13 @@
 #define NGX_HTTP_PENSTOCK_REDIS_LINK_BATCH    64
 
 
+static void ngx_http_penstock_redis_links_sync(
+    ngx_http_penstock_redis_push_t *push,
+    ngx_http_penstock_redis_cluster_t *cluster);
+static ngx_uint_t ngx_http_penstock_redis_link_want(
+    ngx_http_penstock_redis_push_t *push, ngx_http_penstock_redis_node_t *of);
+static void ngx_http_penstock_redis_link_tick(
+    ngx_http_penstock_redis_link_t *link);
 static ngx_int_t ngx_http_penstock_redis_link_send(
     ngx_http_penstock_redis_link_t *link, ngx_http_penstock_redis_call_t *call,
     ngx_http_penstock_redis_handler_pt handler, ngx_uint_t argc,
@@ -46,35 +54,134 @@ static void ngx_http_penstock_redis_link_tell(
     ngx_http_penstock_redis_watch_t *watch, redisReply *keys);
 
 
-ngx_int_t
-ngx_http_penstock_redis_link_create(ngx_http_penstock_redis_push_t *push,
-    ngx_cycle_t *cycle)
+void
+ngx_http_penstock_redis_links_tick(ngx_http_penstock_redis_push_t *push)
 {
-    ngx_http_penstock_redis_link_t  *link;
-    ngx_http_penstock_redis_node_t  *node;
+    ngx_uint_t  i;
 
-    link = ngx_pcalloc(cycle->pool, sizeof(ngx_http_penstock_redis_link_t));
-    if (link == NULL) {
-        return NGX_ERROR;
+    if (push->redis->cluster) {
+        ngx_http_penstock_redis_links_sync(push, push->redis->cluster);
+
+    } else if (push->nlinks == 0) {
+        push->complete = ngx_http_penstock_redis_link_want(push,
+                                             push->redis->nodes.elts);
     }
 
-    /* the same server in all that is configured, a connection of its own */
-
-    node = push->redis->nodes.elts;
-
-    link->push = push;
-    link->node = *node;
-    link->node.link = link;
-
-    ngx_http_penstock_redis_node_init(&link->node);
-
-    push->link = link;
-
-    return NGX_OK;
+    for (i = 0; i < push->nlinks; i++) {
+        if (push->link[i]->of) {
+            ngx_http_penstock_redis_link_tick(push->link[i]);
+        }
+    }
 }
 
 
-void
+/* a link to each master of a cluster */
+
+static void
+ngx_http_penstock_redis_links_sync(ngx_http_penstock_redis_push_t *push,
+    ngx_http_penstock_redis_cluster_t *cluster)
+{
+    ngx_uint_t                       i;
+    ngx_http_penstock_redis_node_t  *node;
+
+    ngx_http_penstock_redis_cluster_refresh(cluster,
+                             ngx_current_msec - cluster->asked
+                             > NGX_HTTP_PENSTOCK_REDIS_LINK_TIMEOUT);
+
+    if (push->version == cluster->version) {
+        return;
+    }
+
+    push->version = cluster->version;
+    push->complete = cluster->complete;
+
+    for (i = 0; i < push->nlinks; i++) {
+        push->link[i]->wanted = 0;
+    }
+
+    node = NULL;
+
+    for (i = 0; i < PS_SLOTS; i++) {
+
+        if (cluster->slot[i] == NULL || cluster->slot[i] == node) {
+            continue;
+        }
+
+        node = cluster->slot[i];
+
+        if (!ngx_http_penstock_redis_link_want(push, node)) {
+            push->complete = 0;
+        }
+    }
+
+    for (i = 0; i < push->nlinks; i++) {
+        if (push->link[i]->of && !push->link[i]->wanted) {
+            push->link[i]->of = NULL;
+            ngx_http_penstock_redis_close(&push->link[i]->node, 0);
+        }
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_penstock_redis_link_want(ngx_http_penstock_redis_push_t *push,
+    ngx_http_penstock_redis_node_t *of)
+{
+    ngx_uint_t                       i;
+    ngx_http_penstock_redis_link_t  *link;
+    ngx_http_penstock_redis_node_t  *node;
+
+    /* one that was used for the server stays its own */
+
+    for (i = 0; i < push->nlinks; i++) {
+        link = push->link[i];
+        node = &link->node;
+
+        if (node->port == of->port && node->host.len == of->host.len
+            && ngx_memcmp(node->host.data, of->host.data, of->host.len) == 0)
+        {
+            goto found;
+        }
+    }
+
+    if (push->nlinks == NGX_HTTP_PENSTOCK_REDIS_LINKS) {
+        return 0;
+    }
+
+    link = ngx_pcalloc(push->worker->pool,
+                       sizeof(ngx_http_penstock_redis_link_t));
+    if (link == NULL) {
+        return 0;
+    }
+
+    link->push = push;
+
+    node = &link->node;
+
+    node->redis = of->redis;
+    node->server = of->server;
+    node->host = of->host;
+    node->port = of->port;
+    node->addrs = of->addrs;
+    node->naddrs = of->naddrs;
+    node->tls_name = of->tls_name;
+    node->tls_ip = of->tls_ip;
+    node->link = link;
+
+    ngx_http_penstock_redis_node_init(node);
+
+    push->link[push->nlinks++] = link;
+
+found:
+
+    link->of = of;
+    link->wanted = 1;
+
+    return 1;
+}
+
+
+static void
 ngx_http_penstock_redis_link_tick(ngx_http_penstock_redis_link_t *link)
 {
     ngx_str_t  argv[1];
@@ -330,16 +437,42 @@ ngx_http_penstock_redis_link_ponged(ngx_http_penstock_redis_call_t *call,
 static void
 ngx_http_penstock_redis_link_proved(ngx_http_penstock_redis_link_t *link)
 {
+    ngx_msec_t                             alive;
+    ngx_uint_t                             i;
+    ngx_http_penstock_redis_push_t        *push;
     ngx_http_penstock_redis_push_state_t  *state;
+
+    push = link->push;
 
     /* we know that it lived when the question was asked, not since */
 
     link->alive = link->asked;
 
-    if (ngx_http_penstock_redis_push_mine(link->push)) {
-        state = ngx_http_penstock_zone_data(link->push->zone);
-        state->alive = ngx_max(link->alive, 1);
+    if (!push->complete || !ngx_http_penstock_redis_push_mine(push)) {
+        return;
     }
+
+    /* of several the one that was silent for the longest time counts */
+
+    alive = link->alive;
+
+    for (i = 0; i < push->nlinks; i++) {
+
+        if (push->link[i]->of == NULL) {
+            continue;
+        }
+
+        if (!push->link[i]->up) {
+            return;
+        }
+
+        if ((ngx_msec_int_t) (push->link[i]->alive - alive) < 0) {
+            alive = push->link[i]->alive;
+        }
+    }
+
+    state = ngx_http_penstock_zone_data(push->zone);
+    state->alive = ngx_max(alive, 1);
 }
 
 
@@ -425,8 +558,17 @@ ngx_http_penstock_redis_link_down(ngx_http_penstock_redis_link_t *link)
         return;
     }
 
-    state = ngx_http_penstock_zone_data(push->zone);
-    state->alive = 0;
+    if (link->of) {
+        state = ngx_http_penstock_zone_data(push->zone);
+        state->alive = 0;
+
+        if (push->redis->cluster) {
+
+            /* another may have its slots */
+
+            ngx_http_penstock_redis_cluster_refresh(push->redis->cluster, 1);
+        }
+    }
 
     if (link->node.gone || ngx_exiting) {
         ngx_http_penstock_redis_push_leave(push);
@@ -447,18 +589,25 @@ ngx_http_penstock_redis_link_down(ngx_http_penstock_redis_link_t *link)
 
 
 void
-ngx_http_penstock_redis_link_close(ngx_http_penstock_redis_link_t *link)
+ngx_http_penstock_redis_links_close(ngx_http_penstock_redis_push_t *push)
 {
-    link->refused = 0;
+    ngx_uint_t  i;
 
-    ngx_http_penstock_redis_close(&link->node, 0);
+    for (i = 0; i < push->nlinks; i++) {
+        push->link[i]->refused = 0;
+        ngx_http_penstock_redis_close(&push->link[i]->node, 0);
+    }
 }
 
 
 void
-ngx_http_penstock_redis_link_exit(ngx_http_penstock_redis_link_t *link)
+ngx_http_penstock_redis_links_exit(ngx_http_penstock_redis_push_t *push)
 {
-    ngx_http_penstock_redis_node_exit(&link->node);
+    ngx_uint_t  i;
+
+    for (i = 0; i < push->nlinks; i++) {
+        ngx_http_penstock_redis_node_exit(&push->link[i]->node);
+    }
 }
 
 

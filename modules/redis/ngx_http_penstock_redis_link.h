@@ -10,6 +10,9 @@
 #include "ngx_http_penstock_redis_node.h"
 
 
+#define NGX_HTTP_PENSTOCK_REDIS_LINKS  128
+
+
 /* in shared memory */
 
 typedef struct {
@@ -34,7 +37,7 @@ typedef struct {
 struct ngx_http_penstock_redis_push_s {
     ngx_http_penstock_redis_t           *redis;
     ngx_shm_zone_t                      *zone;
-    ngx_http_penstock_redis_link_t      *link;    /* in a worker */
+    ngx_cycle_t                         *worker;  /* its cycle */
 
     /* event ident must be after 3 pointers as in ngx_connection_t */
     ngx_int_t                            ident;
@@ -45,8 +48,15 @@ struct ngx_http_penstock_redis_push_s {
     ngx_int_t                            keys;    /* counters */
     ngx_int_t                            links;
 
+    /* one; in a cluster one to each master, as of the version of its slots */
+
+    ngx_http_penstock_redis_link_t      *link[NGX_HTTP_PENSTOCK_REDIS_LINKS];
+    ngx_uint_t                           nlinks;
+    ngx_uint_t                           version;
+
     ngx_event_t                          tick;
     unsigned                             holds:1;
+    unsigned                             complete:1;  /* each that there is */
 };
 
 
@@ -54,6 +64,8 @@ struct ngx_http_penstock_redis_push_s {
 
 struct ngx_http_penstock_redis_link_s {
     ngx_http_penstock_redis_push_t      *push;
+    ngx_http_penstock_redis_node_t      *of;      /* the same server's, for
+                                                     calls; NULL: not used */
     ngx_http_penstock_redis_node_t       node;
 
     ngx_http_penstock_redis_call_t       id;
@@ -67,6 +79,7 @@ struct ngx_http_penstock_redis_link_s {
 
     unsigned                             up:1;
     unsigned                             refused:1;
+    unsigned                             wanted:1;
 };
 
 
@@ -84,15 +97,13 @@ void ngx_http_penstock_redis_push_leave(ngx_http_penstock_redis_push_t *push);
 
 /* ngx_http_penstock_redis_link.c */
 
-ngx_int_t ngx_http_penstock_redis_link_create(
-    ngx_http_penstock_redis_push_t *push, ngx_cycle_t *cycle);
+/* connects those that there should be, sees to it that they live */
 
-/* connects, sees to it that the link lives */
+void ngx_http_penstock_redis_links_tick(ngx_http_penstock_redis_push_t *push);
 
-void ngx_http_penstock_redis_link_tick(ngx_http_penstock_redis_link_t *link);
-
-void ngx_http_penstock_redis_link_close(ngx_http_penstock_redis_link_t *link);
-void ngx_http_penstock_redis_link_exit(ngx_http_penstock_redis_link_t *link);
+void ngx_http_penstock_redis_links_close(
+    ngx_http_penstock_redis_push_t *push);
+void ngx_http_penstock_redis_links_exit(ngx_http_penstock_redis_push_t *push);
 
 
 #endif /* _NGX_HTTP_PENSTOCK_REDIS_LINK_H_INCLUDED_ */

@@ -7,6 +7,7 @@
  */
 
 #include "ngx_http_penstock_redis_node.h"
+#include "ngx_http_penstock_redis_cluster.h"
 
 
 typedef struct {
@@ -315,6 +316,10 @@ ngx_http_penstock_redis_exit_process(ngx_cycle_t *cycle)
 
         for (n = 0; n < block[i]->nodes.nelts; n++) {
             ngx_http_penstock_redis_node_exit(&node[n]);
+        }
+
+        if (block[i]->cluster) {
+            ngx_http_penstock_redis_cluster_exit(block[i]->cluster);
         }
 
         ngx_http_penstock_redis_push_exit(block[i]);

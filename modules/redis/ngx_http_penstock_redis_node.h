@@ -29,6 +29,8 @@
 typedef struct ngx_http_penstock_redis_node_s  ngx_http_penstock_redis_node_t;
 typedef struct ngx_http_penstock_redis_push_s  ngx_http_penstock_redis_push_t;
 typedef struct ngx_http_penstock_redis_link_s  ngx_http_penstock_redis_link_t;
+typedef struct ngx_http_penstock_redis_cluster_s
+    ngx_http_penstock_redis_cluster_t;
 
 
 typedef enum {
@@ -46,7 +48,8 @@ typedef enum {
     NGX_HTTP_PENSTOCK_REDIS_CALL = 0,
     NGX_HTTP_PENSTOCK_REDIS_AUTH,
     NGX_HTTP_PENSTOCK_REDIS_SELECT,
-    NGX_HTTP_PENSTOCK_REDIS_SETNAME
+    NGX_HTTP_PENSTOCK_REDIS_SETNAME,
+    NGX_HTTP_PENSTOCK_REDIS_ASKING
 } ngx_http_penstock_redis_kind_e;
 
 
@@ -64,6 +67,9 @@ typedef struct {
     size_t                               tail;    /* offset of what is behind
                                                      the second argument */
     ngx_msec_t                           deadline;
+    ngx_int_t                            slot;    /* in a cluster; NGX_ERROR:
+                                                     of no key */
+    ngx_uint_t                           hops;
 
     size_t                               size;
     size_t                               copied;  /* to the output buffer:
@@ -90,9 +96,10 @@ typedef struct {
 struct ngx_http_penstock_redis_s {
     ngx_str_t                            name;
 
-    /* one in standalone mode; a cluster's topology would choose by slot */
+    /* one in standalone mode, a cluster's seeds */
     ngx_array_t                          nodes;
                                          /* ngx_http_penstock_redis_node_t */
+    ngx_http_penstock_redis_cluster_t   *cluster; /* NULL: standalone */
     ngx_str_t                            mode;
     ngx_str_t                            user;
     ngx_str_t                            password;
@@ -206,6 +213,11 @@ ngx_http_penstock_redis_cmd_t *ngx_http_penstock_redis_cmd_eval(
 
 ngx_http_penstock_redis_node_t *ngx_http_penstock_redis_route(
     ngx_http_penstock_redis_t *redis, const ngx_str_t *key);
+
+/* the same node, connecting if it is not; NULL: it can't take a call now */
+
+ngx_http_penstock_redis_node_t *ngx_http_penstock_redis_use(
+    ngx_http_penstock_redis_node_t *node);
 
 /* queues a command, which is the client's from here; NGX_OK or
    NGX_DECLINED */

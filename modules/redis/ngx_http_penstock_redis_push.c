@@ -216,10 +216,7 @@ ngx_http_penstock_redis_push_start(ngx_http_penstock_redis_t *redis,
         return NGX_OK;
     }
 
-    if (ngx_http_penstock_redis_link_create(push, cycle) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
+    push->worker = cycle;
     push->ident = -1;
 
     push->tick.handler = ngx_http_penstock_redis_push_tick;
@@ -238,9 +235,9 @@ ngx_http_penstock_redis_push_start(ngx_http_penstock_redis_t *redis,
 void
 ngx_http_penstock_redis_push_exit(ngx_http_penstock_redis_t *redis)
 {
-    if (redis->push && redis->push->link) {
+    if (redis->push && redis->push->worker) {
         ngx_http_penstock_redis_push_leave(redis->push);
-        ngx_http_penstock_redis_link_exit(redis->push->link);
+        ngx_http_penstock_redis_links_exit(redis->push);
     }
 }
 
@@ -262,14 +259,14 @@ ngx_http_penstock_redis_push_tick(ngx_event_t *ev)
 
         if (ngx_http_penstock_redis_push_mine(push)) {
             state->held = ngx_current_msec;
-            ngx_http_penstock_redis_link_tick(push->link);
+            ngx_http_penstock_redis_links_tick(push);
 
         } else {
             ngx_http_penstock_redis_push_leave(push);
         }
 
     } else if (ngx_http_penstock_redis_push_take(push)) {
-        ngx_http_penstock_redis_link_tick(push->link);
+        ngx_http_penstock_redis_links_tick(push);
     }
 
     if (!ev->timer_set) {
@@ -356,5 +353,5 @@ ngx_http_penstock_redis_push_leave(ngx_http_penstock_redis_push_t *push)
 
     (void) ngx_atomic_cmp_set(&state->pid, ngx_pid, 0);
 
-    ngx_http_penstock_redis_link_close(push->link);
+    ngx_http_penstock_redis_links_close(push);
 }
