@@ -732,7 +732,8 @@ class Lease(PushCase):
         answers = penstock.together(
             [lambda gw=gw: gw.get('/stock?sku=' + sku)
              for _ in range(n) for gw in self.gw])
-        self.assertEqual(self.store.command('KEYS', ZONE + ':l:*'), [])
+        penstock.wait_for(lambda: not self.store.command(
+            'KEYS', ZONE + ':l:*'), what='the lease is given back')
         return answers
 
     def test_one_fill(self):
