@@ -45,6 +45,8 @@ def cpu_seconds(pid):
 
 
 class Bench(Servers):
+    connections = CONNECTIONS
+
     def __init__(self, folder, options):
         super().__init__(folder)
         self.options = options
@@ -86,7 +88,7 @@ class Bench(Servers):
     def client(self, port, limit, targets, tokens="-"):
         done = subprocess.run(
             ["taskset", "-c", CLIENT_CORE, self.pound, str(port),
-             str(CONNECTIONS), str(limit), targets, tokens],
+             str(self.connections), str(limit), targets, tokens],
             capture_output=True, text=True)
         if done.returncode:
             stop_with("the client failed: " + done.stderr)
@@ -337,8 +339,8 @@ def main(argv):
                         help="some rows: "
                         + " ".join(name for name, _ in Bench.ROWS))
     parser.add_argument("--set", default="all",
-                        help="answers, cells, writes, bodies, or all that "
-                             "there are")
+                        help="answers, cells, limits, writes, bodies, or all "
+                             "that there are")
     options = parser.parse_args(argv)
     if len(os.sched_getaffinity(0)) < 2:
         stop_with("the benchmark needs two cores")
@@ -362,9 +364,10 @@ def bench_sets():
     sys.modules.setdefault("bench", sys.modules[__name__])
     from bench_bodies import Bodies
     from bench_cells import Cells
+    from bench_limits import Limits
     from bench_writes import Writes
-    return {"answers": Bench, "cells": Cells, "writes": Writes,
-            "bodies": Bodies}
+    return {"answers": Bench, "cells": Cells, "limits": Limits,
+            "writes": Writes, "bodies": Bodies}
 
 
 def run(made, options):

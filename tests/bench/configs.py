@@ -11,6 +11,9 @@ assert len(BODY) == 247
 
 def nginx(http, port, prefix, module):
     load = f"load_module {module};\n" if "correlation_id" in http else ""
+    if "_by_lua" in http:
+        load = "".join(f"load_module /usr/lib/nginx/modules/{name}_module.so;\n"
+                       for name in ("ndk_http", "ngx_http_lua"))
     return f"""{load}
 daemon off;
 worker_processes 1;

@@ -4,9 +4,11 @@ thrown at them; all of a steady load below the limit; and nothing is lost or
 won when Redis is killed, paused, slow, empty, or its clock jumps.
 """
 
-import bisect
 import http.client
+import os
 import re
+import struct
+import subprocess
 import threading
 import time
 import unittest
@@ -35,6 +37,33 @@ HTTP = '''
 '''
 
 NAME = 'penstock:rl:{client:%s}'
+
+
+class ClockedRedis(penstock.Redis):
+    """A Redis whose clock can be set."""
+
+    def start(self):
+        with open(self.path('clock'), 'wb') as f:
+            f.write(struct.pack('q', 0))
+
+        self.clock = open(self.path('clock'), 'r+b', 0)
+        subprocess.run(['gcc', '-shared', '-fPIC', '-O2', '-o',
+                        self.path('clock.so'), os.path.join(
+                            penstock.ROOT, 'tests/tools/clock.c')],
+                       check=True)
+        env = dict(os.environ, PENSTOCK_CLOCK=self.path('clock'),
+                   LD_PRELOAD=self.path('clock.so'))
+        self.spawn([penstock.REDIS, '--port', str(self.port),
+                    '--bind', '127.0.0.1', '--save', '',
+                    '--appendonly', 'no', '--dir', self.dir],
+                   lambda: penstock.listening(self.port), env)
+
+    def set_clock(self, seconds):
+        os.pwrite(self.clock.fileno(), struct.pack('q', seconds), 0)
+
+    def teardown(self):
+        self.clock.close()
+        super().teardown()
 
 
 class Client(threading.Thread):
@@ -355,6 +384,63 @@ class Test(penstock.TestCase):
             self.shared(gw)
         self.assertEqual(self.count(one, 'a', 2), [200, 429])
         self.assertEqual(self.count(two, 'a', 1), [429])
+
+    def test_clock_jumps(self):
+        """Redis' clock is set: forward gives nobody a burst that a gateway
+        knows to be spent, back shuts nobody out for longer."""
+
+        for sync in 'exact', 'lease':
+            redis = ClockedRedis()
+            self.addCleanup(redis.teardown)
+            one, two = (self.limiting(redis, sync=sync) for _ in range(2))
+            fast = self.limiting(redis, '5r/s', 5, sync)
+
+            self.assertEqual(self.count(one, 'a', 5), [200] * 5)
+            redis.set_clock(3 * 3600)
+            self.assertEqual(self.count(one, 'a', 1), [429])
+
+            # by a lease "one" refuses without asking, so Redis hears nothing
+
+            if sync == 'exact':
+                self.assertEqual(self.count(two, 'a', 1), [429])
+
+            self.count(fast, 'f', 8)
+            redis.set_clock(-3 * 3600)
+            for gw in (two, one) if sync == 'exact' else (one,):
+                r = gw.get('/t?k=a')
+                self.assertEqual(r.status, 429)
+                self.assertLessEqual(int(r.headers['Retry-After']), 3600)
+            self.assertEqual(self.count(one, 'b', 6), [200] * 5 + [429])
+            penstock.wait_for(lambda: self.count(fast, 'f', 1) == [200],
+                              deadline=5, what='it is not shut until then')
+
+    def test_flood_of_keys(self):
+        """A zone full of keys that come once forgets those, not the one that
+        has spent its burst."""
+
+        gw = self.gateway('''
+            rate_limit_zone $arg_k zone=a:64k rate=1r/h burst=10;
+            server {
+                listen 127.0.0.1:%%PORT%%;
+                keepalive_requests 100000;
+                location = /t { rate_limit zone=a; empty_gif; }
+                location = /status { penstock_status; }
+            }
+        ''')
+        self.assertEqual(self.count(gw, 'active', 9), [200] * 9)
+
+        connection = http.client.HTTPConnection('127.0.0.1', gw.port)
+        for n in range(8000):
+            connection.request('GET', '/t?k=flood%d' % n)
+            response = connection.getresponse()
+            response.read()
+            self.assertEqual(response.status, 200)
+        connection.close()
+
+        text = gw.get('/status?format=prometheus').text
+        self.assertGreater(int(re.search(
+            r'evicted_total\{zone="a"\} (\d+)', text).group(1)), 4000)
+        self.assertEqual(self.count(gw, 'active', 3), [200, 429, 429])
 
     def test_strange_values(self):
         """Garbage is an idle key; leases of the future are drawn in; one that

@@ -10,7 +10,7 @@ packages_test="$packages_demo $packages_analyze libcmocka-dev perl procps
     libipc-run-perl liblist-moreutils-perl libscalar-list-utils-perl
     libtest-base-perl libtest-longstring-perl libtext-diff-perl liburi-perl
     libwww-perl libtest-json-schema-acceptance-perl python3-jsonschema"
-packages_bench="$packages_demo haproxy wrk"
+packages_bench="$packages_demo haproxy wrk libnginx-mod-http-lua lua-nginx-redis"
 packages_fuzz="$packages_build clang libclang-rt-dev"
 packages_tryton="python3 tryton-server tryton-modules-sale tryton-modules-stock"
 
