@@ -148,7 +148,11 @@ ngx_http_penstock_schema_handler(ngx_http_request_t *r)
 
     rc = ngx_http_penstock_schema_body(r, slcf);
 
-    st->valid = (rc == NGX_DECLINED);
+    /* with NGX_DONE the request may be over and gone */
+
+    if (rc == NGX_DECLINED) {
+        st->valid = 1;
+    }
 
     return rc;
 }
