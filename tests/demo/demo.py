@@ -155,10 +155,9 @@ class Servers:
     def port(self):
         return self.ports[0]
 
-    def gateway(self, config, jwks, of=1):
-        """One of so many gateways.  The configuration as it is; only site/
-        gets this run's addresses and its share of the ERP's concurrency, by
-        the same lines with other numbers."""
+    def gateway(self, config, jwks):
+        """One more gateway.  The configuration as it is; only site/ gets this
+        run's addresses, by the same lines with other numbers."""
         number = "" if not self.ports else str(len(self.ports) + 1)
         self.ports.append(free_port())
         prefix = self.path("gateway" + number)
@@ -180,12 +179,8 @@ class Servers:
             if old not in text:
                 stop_with(f"{path} does not name {old}, which this run would"
                           " replace by an address of its own")
-            text = text.replace(old, f"127.0.0.1:{new}")
-            if name == "upstream.conf":
-                text = re.sub(r"\b(max_conns=|keepalive )(\d+)", lambda m:
-                              m[1] + str(max(1, int(m[2]) // of)), text)
             with open(path, "w") as file:
-                file.write(text)
+                file.write(text.replace(old, f"127.0.0.1:{new}"))
         argv = [NGINX, "-p", prefix + "/", "-e", "logs/error.log",
                 "-c", "nginx.conf", "-g", "daemon off;"]
         log = os.path.join(prefix, "logs/error.log")
@@ -328,7 +323,7 @@ def run(options, folder, servers):
     servers.redis()
     servers.erp(servers.path("catalogue.csv"), options)
     for _ in range(options.gateways):
-        servers.gateway(options.config, tokens.set(), options.gateways)
+        servers.gateway(options.config, tokens.set())
     name = {"sandbox": "the ERP", "tryton": "Tryton"}[options.erp]
     say(f"Redis on {servers.redis_port}, {name} on {servers.erp_port} "
         f"(+{options.erp_latency}, {options.erp_concurrency} at once), "
@@ -401,9 +396,8 @@ def main(argv):
                         help="leave it running and print lines to try")
     parser.add_argument("--reads-per-order", type=int, metavar="N",
                         help="browsing reads (default 300; 200 with Tryton)")
-    parser.add_argument("--lanes", type=int, metavar="N",
-                        help="browsing connections (default 10; fewer with"
-                        " several gateways, by their share of the ERP)")
+    parser.add_argument("--lanes", type=int, default=10, metavar="N",
+                        help="browsing connections (default 10)")
     parser.add_argument("--erp", choices=ERPS, default="sandbox",
                         help="which ERP (default sandbox, a small one made"
                         " for tests)")
@@ -432,10 +426,6 @@ def main(argv):
                             "tryton": ("0ms", 2)}[options.erp]
     if options.erp_latency is None:
         options.erp_latency = latency
-    if options.lanes is None:
-        # an order and the scraper may need one of a gateway's share, too
-        options.lanes = 10 if options.gateways == 1 else \
-            options.gateways * (13 // options.gateways - 2)
     if options.reads_per_order is None:
         options.reads_per_order = READS[options.erp]
     if options.answer_time is None:

@@ -140,7 +140,7 @@ class Run(unittest.TestCase):
             self.assertIn("   held", self.promise(text, name))
 
     def test_two_gateways(self):
-        status, text = self.run_demo("--gateways", "2", "--lanes", "6",
+        status, text = self.run_demo("--gateways", "2",
                                      "--max-age", "60", "--answer-time", "10",
                                      "--elsewhere", "10")
         self.assertEqual(status, 0, text)
@@ -167,8 +167,7 @@ class Run(unittest.TestCase):
 
     def test_it_notices_when_gateways_share_nothing(self):
         self.without("conf.d/availability.conf", "redis=main",
-                     "--gateways", "2", "--lanes", "6",
-                     "--elsewhere", "0.1")
+                     "--gateways", "2", "--elsewhere", "0.1")
 
 
 if __name__ == "__main__":
