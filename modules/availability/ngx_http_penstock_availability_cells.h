@@ -172,6 +172,8 @@ struct ngx_http_penstock_cells_s {
                                                       the first "known" of
                                                       "extra" */
     uint64_t                          *more_times; /* of the rest of these */
+    uint64_t                          *hard;       /* of hard purges: of the
+                                                      epoch, then as times */
     ps_tags_t                         *extra;
     ngx_uint_t                         known;
     ngx_str_t                         *raw;        /* what it holds of each

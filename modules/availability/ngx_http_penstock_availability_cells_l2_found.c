@@ -18,6 +18,8 @@
 #define NGX_HTTP_PENSTOCK_CELLS_PLAIN  1000
 
 
+static ngx_uint_t ngx_http_penstock_cells_dropped(
+    ngx_http_penstock_cells_t *c, ngx_uint_t i);
 static ngx_int_t ngx_http_penstock_cells_judge(ngx_http_penstock_cells_t *c,
     ngx_uint_t i, ps_record_t *record, ngx_http_penstock_cells_pack_t *pack);
 static ngx_int_t ngx_http_penstock_cells_plain(ngx_http_penstock_cells_t *c,
@@ -56,9 +58,18 @@ ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c)
     for (i = 0; i < c->n; i++) {
         cell = &c->cell[i];
 
-        if (c->raw[i].len == 0
-            || !ngx_http_penstock_cells_wanted(c, cell))
-        {
+        if (!ngx_http_penstock_cells_wanted(c, cell)) {
+            continue;
+        }
+
+        if (cell->held && ngx_http_penstock_cells_dropped(c, i)) {
+
+            /* never to be shown again, not even if the upstream fails */
+
+            cell->held = 0;
+        }
+
+        if (c->raw[i].len == 0) {
             continue;
         }
 
@@ -138,6 +149,35 @@ ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c)
     }
 
     ngx_http_penstock_cells_store(c, store, n);
+}
+
+
+/*
+ * Whether what we hold of a cell may be from before a hard purge.  Its record
+ * in Redis says when it was filled, if it is there.
+ */
+
+static ngx_uint_t
+ngx_http_penstock_cells_dropped(ngx_http_penstock_cells_t *c, ngx_uint_t i)
+{
+    uint64_t                         hard;
+    ps_record_t                      record;
+    ngx_http_penstock_cell_t        *cell;
+    ngx_http_penstock_cells_pack_t   pack;
+
+    cell = &c->cell[i];
+
+    hard = ngx_max(c->hard[0], c->hard[1 + cell->sku]);
+
+    if (c->axis[1].asked) {
+        hard = ngx_max(hard, c->hard[1 + c->axis[0].n + cell->location]);
+    }
+
+    return hard && (c->raw[i].len == 0
+                    || ngx_http_penstock_cells_unpack(&c->raw[i], &record,
+                                                      &pack)
+                       != NGX_OK
+                    || record.clock <= hard);
 }
 
 

