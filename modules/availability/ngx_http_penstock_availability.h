@@ -319,7 +319,7 @@ typedef struct {
     uint32_t                              record_hash;
 
     ngx_http_penstock_waiter_t            waiter;
-    ngx_event_t                           event;       /* background only */
+    ngx_event_t                          *event;       /* background only */
 
     ngx_http_penstock_redis_call_t        call;
     ngx_http_penstock_exchange_t         *exchange;    /* NULL: none yet; a
@@ -329,7 +329,7 @@ typedef struct {
     u_char                                token[NGX_HTTP_PENSTOCK_AV_TOKEN];
     uint64_t                              lease_seq;   /* before the look */
     ngx_msec_t                            lease_until; /* another host's */
-    ngx_event_t                           renew;       /* of ours */
+    ngx_event_t                          *renew;       /* of ours */
     struct ngx_http_penstock_ratelimit_spend_s  *spend;
 
     ngx_msec_t                            deadline;    /* of a follower */

@@ -138,7 +138,7 @@ ngx_http_penstock_cells_resume(ngx_http_penstock_cells_t *c)
     }
 
     if (c->asked_whole) {
-        x = &c->whole.exchange;
+        x = &c->whole->exchange;
 
         if (!x->done) {
             return ngx_http_penstock_park(r, 0, 0);
@@ -597,6 +597,13 @@ ngx_http_penstock_cells_refresh(ngx_http_penstock_cells_t *c)
 
     ngx_http_penstock_av_close(r);
 
+    if (c->event == NULL) {
+        c->event = ngx_pcalloc(r->pool, sizeof(ngx_event_t));
+        if (c->event == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
     if (c->zone->redis && ngx_http_penstock_cells_l2_look(c) == NGX_OK) {
 
         /* the request must outlive the look: its client may be gone first */
@@ -629,11 +636,11 @@ ngx_http_penstock_cells_ended(ngx_http_penstock_cells_t *c)
     }
 
     if (c->held) {
-        c->event.handler = ngx_http_penstock_cells_background;
-        c->event.data = c;
-        c->event.log = c->request->connection->log;
+        c->event->handler = ngx_http_penstock_cells_background;
+        c->event->data = c;
+        c->event->log = c->request->connection->log;
 
-        ngx_post_event(&c->event, &ngx_posted_events);
+        ngx_post_event(c->event, &ngx_posted_events);
     }
 }
 
@@ -700,8 +707,8 @@ ngx_http_penstock_cells_cleanup(void *data)
     ngx_http_penstock_cells_lease_end(c);
     ngx_http_penstock_cells_lease_leave(c);
 
-    if (c->event.posted) {
-        ngx_delete_posted_event(&c->event);
+    if (c->event && c->event->posted) {
+        ngx_delete_posted_event(c->event);
     }
 
     for (i = 0; c->cell && i < c->n; i++) {

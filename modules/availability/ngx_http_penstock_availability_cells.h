@@ -188,14 +188,14 @@ struct ngx_http_penstock_cells_s {
     ngx_str_t                          envelope;
     uint64_t                           envelope_hash;
 
-    ngx_http_penstock_cells_ask_t      whole;      /* asked for as it is */
+    ngx_http_penstock_cells_ask_t     *whole;      /* asked for as it is */
     ngx_uint_t                         fail_status;
     time_t                             retry_after;
-    ngx_event_t                        event;      /* background look */
+    ngx_event_t                       *event;      /* of a background look */
     ngx_http_penstock_cells_stage_e    stage;
 
     u_char                             token[16];  /* of leases */
-    ngx_event_t                        renew;
+    ngx_event_t                       *renew;
     uint64_t                           lease_seq;  /* before they were asked */
     ngx_msec_t                         lease_until;    /* another host's */
 
@@ -203,6 +203,7 @@ struct ngx_http_penstock_cells_s {
                                                       was asked for */
     unsigned                           lease_waits:1;  /* counted in the zone */
     unsigned                           waited:1;
+    unsigned                           leases:1;   /* some are ours */
     unsigned                           again:1;    /* for tags of records */
     unsigned                           push_live:1;
     unsigned                           background:1;

@@ -472,11 +472,17 @@ ngx_http_penstock_cells_odd(ngx_http_penstock_cells_ask_t *ask)
 ngx_int_t
 ngx_http_penstock_cells_ask_whole(ngx_http_penstock_cells_t *c)
 {
-    c->asked_whole = 1;
-    c->whole.cells = c;
-    c->whole.exchange.handler = ngx_http_penstock_cells_whole_done;
+    c->whole = ngx_pcalloc(c->request->pool,
+                           sizeof(ngx_http_penstock_cells_ask_t));
+    if (c->whole == NULL) {
+        return NGX_ERROR;
+    }
 
-    if (ngx_http_penstock_cells_start(&c->whole, 1) != NGX_OK) {
+    c->asked_whole = 1;
+    c->whole->cells = c;
+    c->whole->exchange.handler = ngx_http_penstock_cells_whole_done;
+
+    if (ngx_http_penstock_cells_start(c->whole, 1) != NGX_OK) {
         return NGX_ERROR;
     }
 

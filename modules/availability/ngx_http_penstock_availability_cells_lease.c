@@ -26,6 +26,7 @@ static ngx_int_t ngx_http_penstock_cells_seen(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cell_t *cell, ngx_str_t *sha1);
 static void ngx_http_penstock_cells_lease_handler(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static void ngx_http_penstock_cells_lease_hold(ngx_http_penstock_cells_t *c);
 static void ngx_http_penstock_cells_lease_renew(ngx_event_t *ev);
 static void ngx_http_penstock_cells_lease_eval(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_redis_script_t *script);
@@ -337,16 +338,10 @@ ngx_http_penstock_cells_lease_handler(ngx_http_penstock_redis_call_t *call,
         return;
     }
 
-    for (j = 0; j < c->n && !c->renew.timer_set; j++) {
+    for (j = 0; j < c->n && !c->leases; j++) {
 
         if (c->cell[j].leased) {
-            c->renew.handler = ngx_http_penstock_cells_lease_renew;
-            c->renew.data = c;
-            c->renew.log = ngx_cycle->log;
-            c->renew.cancelable = 1;
-
-            ngx_add_timer(&c->renew,
-                          ngx_http_penstock_cells_lease_time(c) / 2);
+            ngx_http_penstock_cells_lease_hold(c);
         }
     }
 
@@ -359,6 +354,29 @@ ngx_http_penstock_cells_lease_time(ngx_http_penstock_cells_t *c)
 {
     return ngx_max(c->ctx->conf->lock_timeout / 2,
                    NGX_HTTP_PENSTOCK_CELLS_LEASE_MIN);
+}
+
+
+/* without memory for a timer they just run out */
+
+static void
+ngx_http_penstock_cells_lease_hold(ngx_http_penstock_cells_t *c)
+{
+    c->leases = 1;
+
+    if (c->renew == NULL) {
+        c->renew = ngx_pcalloc(c->request->pool, sizeof(ngx_event_t));
+        if (c->renew == NULL) {
+            return;
+        }
+    }
+
+    c->renew->handler = ngx_http_penstock_cells_lease_renew;
+    c->renew->data = c;
+    c->renew->log = ngx_cycle->log;
+    c->renew->cancelable = 1;
+
+    ngx_add_timer(c->renew, ngx_http_penstock_cells_lease_time(c) / 2);
 }
 
 
@@ -427,11 +445,15 @@ ngx_http_penstock_cells_lease_end(ngx_http_penstock_cells_t *c)
 {
     ngx_uint_t  i;
 
-    if (!c->renew.timer_set) {
+    if (!c->leases) {
         return;
     }
 
-    ngx_del_timer(&c->renew);
+    c->leases = 0;
+
+    if (c->renew && c->renew->timer_set) {
+        ngx_del_timer(c->renew);
+    }
 
     ngx_http_penstock_cells_lease_eval(c, &ngx_http_penstock_cells_free);
 

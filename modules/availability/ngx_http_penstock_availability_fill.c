@@ -28,9 +28,13 @@ ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx)
 {
     if (ctx->background) {
         ngx_http_penstock_av_close(ctx->request);
+
+        if (ctx->event == NULL) {
+            ctx->event = ngx_pcalloc(ctx->request->pool, sizeof(ngx_event_t));
+        }
     }
 
-    if (ctx->zone->redis == NULL
+    if (ctx->zone->redis == NULL || (ctx->background && ctx->event == NULL)
         || ngx_http_penstock_av_l2_look(ctx, ngx_http_penstock_av_looked)
            != NGX_OK)
     {
@@ -414,11 +418,11 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
         return;
     }
 
-    ctx->event.handler = ngx_http_penstock_av_background;
-    ctx->event.data = ctx;
-    ctx->event.log = ctx->request->connection->log;
+    ctx->event->handler = ngx_http_penstock_av_background;
+    ctx->event->data = ctx;
+    ctx->event->log = ctx->request->connection->log;
 
-    ngx_post_event(&ctx->event, &ngx_posted_events);
+    ngx_post_event(ctx->event, &ngx_posted_events);
 }
 
 

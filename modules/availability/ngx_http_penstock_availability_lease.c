@@ -142,13 +142,19 @@ ngx_http_penstock_av_lease_reply(ngx_http_penstock_av_ctx_t *ctx,
     if (reply->integer == 0) {
         ctx->leased = 1;
 
-        if (!ctx->renew.timer_set) {
-            ctx->renew.handler = ngx_http_penstock_av_lease_renew;
-            ctx->renew.data = ctx;
-            ctx->renew.log = ngx_cycle->log;
-            ctx->renew.cancelable = 1;
+        if (ctx->renew == NULL) {
+            ctx->renew = ngx_pcalloc(ctx->request->pool, sizeof(ngx_event_t));
+        }
 
-            ngx_add_timer(&ctx->renew,
+        /* without memory for a timer it just runs out */
+
+        if (ctx->renew && !ctx->renew->timer_set) {
+            ctx->renew->handler = ngx_http_penstock_av_lease_renew;
+            ctx->renew->data = ctx;
+            ctx->renew->log = ngx_cycle->log;
+            ctx->renew->cancelable = 1;
+
+            ngx_add_timer(ctx->renew,
                           ngx_http_penstock_av_lease_time(ctx) / 2);
         }
 
@@ -199,8 +205,8 @@ ngx_http_penstock_av_lease_end(ngx_http_penstock_av_ctx_t *ctx)
 {
     ngx_http_penstock_av_lease_leave(ctx);
 
-    if (ctx->renew.timer_set) {
-        ngx_del_timer(&ctx->renew);
+    if (ctx->renew && ctx->renew->timer_set) {
+        ngx_del_timer(ctx->renew);
     }
 
     if (ctx->leased) {

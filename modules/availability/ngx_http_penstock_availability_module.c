@@ -581,8 +581,8 @@ ngx_http_penstock_av_cleanup(void *data)
 
     ngx_http_penstock_av_lease_end(ctx);
 
-    if (ctx->event.posted) {
-        ngx_delete_posted_event(&ctx->event);
+    if (ctx->event && ctx->event->posted) {
+        ngx_delete_posted_event(ctx->event);
     }
 
     /* terminated in the middle: a follower takes over */

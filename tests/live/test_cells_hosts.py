@@ -23,6 +23,8 @@ CONF = '''
 
     availability_zone a:1m redis=main;
 
+    rate_limit_zone erp zone=reads:32k rate=1r/h burst=6 redis=main;
+
     server {
         listen 127.0.0.1:%%PORT%%;
 
@@ -40,6 +42,16 @@ CONF = '''
 
         location = /orders {
             availability_invalidate zone=a /sku;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /bounded {
+            availability_cache        a;
+            availability_cache_key    $uri;
+            availability_cache_items  arg=sku arg=location list=/items
+                                      id=/sku id=/location;
+            availability_cache_valid  60s;
+            availability_cache_budget zone=reads;
             proxy_pass http://127.0.0.1:%%ERP%%;
         }
 
@@ -379,6 +391,29 @@ class Writes(HostsCase):
         self.store.command('FLUSHALL')
         for gw in self.gw:
             self.seen(gw, 5)
+
+
+class Budget(HostsCase):
+
+    def test_all_hosts_share_it(self):
+        """Six reads for both, whatever is asked for; hits are free."""
+
+        self.start(scope='host')
+        answers = penstock.together(
+            [lambda n=n: self.gw[n % 2].get('/bounded?sku=S%d&location=L' % n)
+             for n in range(24)])
+        good = [a for a in answers if a.status == 200]
+        self.assertEqual(len(good), 6)
+        self.assertEqual(len(self.asked), 6)
+        for answer in answers:
+            if answer.status != 200:
+                self.assertEqual(answer.status, 503)
+                self.assertIn('Retry-After', answer.headers)
+        held = self.asked[0][0]
+        for gw in self.gw * 3:
+            answer = gw.get('/bounded?sku=%s&location=L' % held)
+            self.assertEqual(answer.status, 200)
+        self.assertEqual(len(self.asked), 6)
 
 
 class Slow(threading.Thread):

@@ -126,7 +126,9 @@ class PushCase(penstock.TestCase):
             self.number(gw, sku)
         time.sleep(0.1)
         for gw in self.gw:
-            self.assertEqual(self.read(gw, sku).headers['X-Status'], 'HIT')
+            penstock.wait_for(
+                lambda: self.read(gw, sku).headers['X-Status'] == 'HIT',
+                what='a hit', step=0.05)
 
     def seen(self, gw, number, sku='D', start=None):
         """Reads until the number shows; how long after now, or "start", the
@@ -292,6 +294,15 @@ class Foreign(PushCase):
     def test_others_keys_are_nothing_to_us(self):
         a, b = self.start()
         self.settle()
+
+        def calm():
+            """The echoes of both hosts' own fills have been compared."""
+
+            before = self.metric(b, 'penstock_redis_calls_total')
+            self.settle()
+            return self.metric(b, 'penstock_redis_calls_total') == before
+
+        penstock.wait_for(calm, what='no more looks at Redis')
         calls = self.metric(b, 'penstock_redis_calls_total')
         for key in ('x', 'penstock:av:{b}:t:D', 'penstock:av:{a}', ZONE + ':z',
                     ZONE + ':r:zz', ZONE + ':t:OTHER', 'penstock:rl:{a:b}'):
