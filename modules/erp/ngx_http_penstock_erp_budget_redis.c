@@ -634,14 +634,14 @@ ngx_http_penstock_erp_reply(ngx_http_penstock_erp_budget_t *budget,
 {
     size_t  i;
 
-    if (call->status == NGX_HTTP_PENSTOCK_REDIS_REFUSED) {
+    if (call->status == NGX_HTTP_PENSTOCK_REDIS_REFUSED && reply) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                       "Redis refused the script of erp_budget_zone \"%V\": "
                       "\"%*s\"", &budget->name,
                       (size_t) ngx_min(reply->len, 256), reply->str);
     }
 
-    if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK
+    if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK || reply == NULL
         || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0
         || reply->element[0]->type != REDIS_REPLY_INTEGER
         || reply->element[0]->integer == NGX_HTTP_PENSTOCK_ERP_EARLY)
