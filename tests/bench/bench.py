@@ -138,6 +138,10 @@ class Bench(Servers):
                                               self.path("keys.json"))
         if set(self.names) & {"hit", "forged", "redis_hit", "miss"}:
             self.nginx("warm", self.penstock_text)
+        if "cell" in self.names:
+            self.asked = self.file("asked", [
+                "/availability?sku=85123A,71053&location=LON,ROT"])
+            self.nginx("cells", configs.penstock_cells(self.penstock_text))
         if "open" in self.names:
             self.nginx("open", configs.penstock_open(self.penstock_text))
         with open(self.new_tokens) as file:
@@ -172,6 +176,9 @@ class Bench(Servers):
 
     def hit(self):
         return self.measure("warm", self.time, self.one, self.one_token)
+
+    def cell(self):
+        return self.measure("cells", self.time, self.asked, self.one_token)
 
     @staticmethod
     def forge(token):
@@ -243,6 +250,7 @@ class Bench(Servers):
         ("stock", "nginx: proxy_cache hit, limit_req, $request_id"),
         ("haproxy_hit", "HAProxy: jwt_verify, stick table, cache hit"),
         ("hit", "Penstock: hit, everything on"),
+        ("cell", "Penstock: the same, by four cells"),
         ("open", "Penstock: the same, no look at the token"),
         ("new_token", "Penstock: the same, token never seen"),
         ("forged", "Penstock: forged token, refused"),

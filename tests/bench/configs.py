@@ -124,6 +124,15 @@ def penstock(origin, redis_port, keys):
 """
 
 
+def penstock_cells(text):
+    """The same, each SKU and location held by itself."""
+    return text.replace("availability_cache_key $uri?$args;",
+                        "availability_cache_key $uri;\n"
+                        "            availability_cache_items arg=sku "
+                        "arg=location list=/items id=/sku id=/location;"
+                        ).replace("availability_cache_tag arg=sku;", "")
+
+
 def penstock_open(text):
     """The same without a look at the token; the limit counts by host."""
     return "\n".join(
