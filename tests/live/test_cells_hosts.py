@@ -237,7 +237,7 @@ class Leases(HostsCase):
         self.assertEqual(self.number(a), 100)
         self.assertEqual(self.number(b), 100)
 
-    def test_a_background_refresh_needs_a_lease_too(self):
+    def test_what_redis_has_needs_no_lease(self):
         a, b = self.start()
         self.read(a)
         self.read(b)
