@@ -333,8 +333,23 @@ ngx_int_t ngx_http_penstock_cells_variable(ngx_http_request_t *r,
 
 ngx_int_t ngx_http_penstock_cells_resume(ngx_http_penstock_cells_t *c);
 
-/* the round has ended: resumes the request, or what is held for it */
 
+/*
+ * _cells_round.c.
+ *
+ * lead: begins a round for the cells that we lead; what is old but usable is
+ * read along.  go_on: from a stage that has ended to the next: Redis, leases,
+ * the upstream, other hosts; NGX_OK: the round is over, NGX_AGAIN: not yet.
+ * park: waits for other hosts.  refresh: reads behind the answer what it
+ * shows though it is old.
+ *
+ * ended: the stage has ended: resumes the request, or what is held for it.
+ */
+
+ngx_int_t ngx_http_penstock_cells_lead(ngx_http_penstock_cells_t *c);
+ngx_int_t ngx_http_penstock_cells_go_on(ngx_http_penstock_cells_t *c);
+ngx_int_t ngx_http_penstock_cells_park(ngx_http_penstock_cells_t *c);
+ngx_int_t ngx_http_penstock_cells_refresh(ngx_http_penstock_cells_t *c);
 void ngx_http_penstock_cells_ended(ngx_http_penstock_cells_t *c);
 
 
