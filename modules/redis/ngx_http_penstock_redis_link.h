@@ -12,6 +12,10 @@
 
 #define NGX_HTTP_PENSTOCK_REDIS_LINKS  128
 
+/* without an answer for so long a link is made anew, ms */
+
+#define NGX_HTTP_PENSTOCK_REDIS_LINK_TIMEOUT  1000
+
 
 /* in shared memory */
 
@@ -96,6 +100,13 @@ void ngx_http_penstock_redis_push_leave(ngx_http_penstock_redis_push_t *push);
 
 
 /* ngx_http_penstock_redis_link.c */
+
+/* connects it if it is not; asks whether it lives, or gives it up */
+
+void ngx_http_penstock_redis_link_tick(ngx_http_penstock_redis_link_t *link);
+
+
+/* ngx_http_penstock_redis_links.c */
 
 /* connects those that there should be, sees to it that they live */
 
