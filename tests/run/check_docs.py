@@ -13,7 +13,8 @@ import os
 import re
 import sys
 
-root = sys.argv[1]
+root = sys.argv[1] if len(sys.argv) > 1 else os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), '../..')
 bad = []
 
 sources = ''
