@@ -361,3 +361,12 @@ availability_zone small:256k;
 ["", "X-Status: MISS", ("X-Status: MISS") x 4, "X-Status: MISS", "X-Status: HIT"]
 --- response_body_like eval
 ['', '"A"', ('"items":\[\{"sku":\d+') x 4, '"A"', '"A"']
+
+
+
+=== TEST 22: a path that looks like another one with arguments
+--- request eval
+["GET /asked", "GET /one%3Fx=1?sku=A", "GET /one?x=1&sku=A", "GET /one%253Fx=1?sku=A", "GET /one;body=?sku=A",
+ "GET /one%3Bbody=?sku=A", "GET /one?;body=&sku=A", "GET /one%3Fx=1?sku=A", "GET /one?x=1&sku=A"]
+--- response_headers eval
+["", ("X-Status: MISS") x 4, "X-Status: HIT", "X-Status: MISS", ("X-Status: HIT") x 2]

@@ -214,3 +214,22 @@ __DATA__
  main::answer('t1', map { main::E('B', $_) } 'X', 'Y'), main::answer('t2', main::E('B', 'X'))]
 --- response_headers eval
 ["", "X-Status: MISS\nX-Cells: 2", "X-Status: HIT", "X-Status: MISS"]
+
+
+
+=== TEST 12: a GET has no lists: it goes by the cache
+--- request eval
+["GET /asked", "GET /b?sku=A", "GET /b?sku=A", "HEAD /b?sku=A", "GET /mixed?location=X", "PUT /b\n{\"skus\":[\"A\"]}", "GET /asked"]
+--- response_headers eval
+["", "X-Status: BYPASS\n!Cache-Status", ("X-Status: BYPASS") x 3, "!X-Status", ""]
+--- response_body_like eval
+['', ('.') x 2, '', '.', '.', '^GET /b\?sku=A\nGET /b\?sku=A\nHEAD /b\?sku=A\nGET /mixed\?location=X\nPUT /b .*\n$']
+
+
+
+=== TEST 13: a body and a query are told apart from a path that looks like them
+--- request eval
+["GET /asked", "POST /b?x=1\n{\"skus\":[\"A\"]}", "POST /b%3Fx=1\n{\"skus\":[\"A\"]}", "POST /b%253Fx=1\n{\"skus\":[\"A\"]}",
+ "POST /b?x=1\n{\"skus\":[\"A\"]}", "POST /b%3Fx=1\n{\"skus\":[\"A\"]}"]
+--- response_headers eval
+["", ("X-Status: MISS") x 3, ("X-Status: HIT") x 2]

@@ -15,6 +15,7 @@ static ngx_int_t ngx_http_penstock_cells_step(ngx_http_penstock_cells_t *c);
 static ngx_int_t ngx_http_penstock_cells_wait(ngx_http_penstock_cells_t *c);
 static ngx_uint_t ngx_http_penstock_cells_count(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cell_state_e state);
+static ngx_uint_t ngx_http_penstock_cells_reads(ngx_http_penstock_cells_t *c);
 static ngx_int_t ngx_http_penstock_cells_settle(ngx_http_penstock_cells_t *c);
 static ngx_int_t ngx_http_penstock_cells_pass(ngx_http_penstock_cells_t *c);
 static void ngx_http_penstock_cells_cleanup(void *data);
@@ -25,6 +26,7 @@ ngx_http_penstock_cells_handler(ngx_http_request_t *r,
     ngx_http_penstock_av_loc_conf_t *alcf)
 {
     ngx_int_t                    rc;
+    ngx_uint_t                   in_body;
     ngx_pool_cleanup_t          *cln;
     ngx_http_penstock_cells_t   *c;
     ngx_http_penstock_av_ctx_t  *ctx;
@@ -40,7 +42,9 @@ ngx_http_penstock_cells_handler(ngx_http_request_t *r,
                           : NGX_DECLINED;
     }
 
-    if (alcf->items->in_body) {
+    in_body = (alcf->items->in_body && r->method == NGX_HTTP_POST);
+
+    if (in_body) {
 
         rc = ngx_http_penstock_read_body(r);
         if (rc != NGX_OK) {
@@ -63,6 +67,13 @@ ngx_http_penstock_cells_handler(ngx_http_request_t *r,
 
     default:
         break;
+    }
+
+    if (alcf->items->in_body && !in_body) {
+
+        /* a read too, but of no list */
+
+        return ngx_http_penstock_av_decline(ctx, NGX_HTTP_PENSTOCK_AV_BYPASS);
     }
 
     cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_penstock_cells_t));
@@ -135,6 +146,7 @@ ngx_http_penstock_cells_resume(ngx_http_penstock_cells_t *c)
         }
 
         if (x->too_large) {
+            ngx_http_penstock_cells_set_large(c);
             return ngx_http_penstock_cells_pass(c);
         }
 
@@ -217,7 +229,10 @@ ngx_http_penstock_cells_step(ngx_http_penstock_cells_t *c)
                 return NGX_HTTP_INTERNAL_SERVER_ERROR;
             }
 
-            if (c->pass || c->rounds++ == NGX_HTTP_PENSTOCK_CELLS_ROUNDS) {
+            if (c->pass || c->rounds++ == NGX_HTTP_PENSTOCK_CELLS_ROUNDS
+                || (ngx_http_penstock_cells_reads(c)
+                    && ngx_http_penstock_cells_large(c)))
+            {
                 return ngx_http_penstock_cells_pass(c);
             }
         }
@@ -313,6 +328,25 @@ ngx_http_penstock_cells_count(ngx_http_penstock_cells_t *c,
 }
 
 
+/* whether it is to read anything, be it behind its answer */
+
+static ngx_uint_t
+ngx_http_penstock_cells_reads(ngx_http_penstock_cells_t *c)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < c->n; i++) {
+        if (c->cell[i].state == NGX_HTTP_PENSTOCK_CELL_LEAD
+            || c->cell[i].refresh)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 /*
  * Old values in place of those that could not be read, where that is allowed;
  * NGX_DECLINED: not for all.  One that was invalidated is known to be old:
@@ -363,7 +397,9 @@ ngx_http_penstock_cells_pass(ngx_http_penstock_cells_t *c)
     ngx_http_penstock_cells_lease_end(c);
     ngx_http_penstock_cells_lease_leave(c);
 
-    (void) ngx_http_penstock_cells_end(c, PS_CELL_FILL_ODD, 0);
+    /* those who wait for us may do better, with other cells */
+
+    ngx_http_penstock_cells_leave(c);
 
     return ngx_http_penstock_av_decline(c->ctx, NGX_HTTP_PENSTOCK_AV_PASS);
 }
@@ -374,8 +410,7 @@ ngx_http_penstock_cells_cleanup(void *data)
 {
     ngx_http_penstock_cells_t  *c = data;
 
-    ngx_uint_t                      i;
-    ngx_http_penstock_tag_table_t  *table;
+    ngx_uint_t  i;
 
     ngx_http_penstock_cells_l2_cancel(c);
     ngx_http_penstock_cells_lease_end(c);
@@ -391,11 +426,7 @@ ngx_http_penstock_cells_cleanup(void *data)
 
     /* terminated in the middle: a follower takes over */
 
-    if (c->cell && ngx_http_penstock_cells_end(c, PS_CELL_FILL_FREE, 0)) {
-        table = ngx_http_penstock_av_tag_table(c->zone);
-
-        (void) ngx_atomic_fetch_add(&table->wake, 1);
-
-        ngx_http_penstock_wait_wake(&c->zone->wait);
+    if (c->cell) {
+        ngx_http_penstock_cells_leave(c);
     }
 }

@@ -14,6 +14,7 @@
 
 #include "ngx_http_penstock_availability.h"
 #include "ps_cell_fills.h"
+#include "ps_cell_key.h"
 #include "ps_cell_query.h"
 #include "ps_cell_split.h"
 #include "ps_cell_table.h"
@@ -297,14 +298,26 @@ ngx_int_t ngx_http_penstock_cells_envelope(ngx_http_penstock_cells_t *c,
 ngx_int_t ngx_http_penstock_cells_last_envelope(ngx_http_penstock_cells_t *c,
     uint64_t *hash, ngx_str_t *envelope);
 
+/*
+ * That an answer to this very request is larger than may be held: for a while
+ * it goes straight to proxy_pass.
+ */
+
+void ngx_http_penstock_cells_set_large(ngx_http_penstock_cells_t *c);
+ngx_uint_t ngx_http_penstock_cells_large(ngx_http_penstock_cells_t *c);
+
 /* once a minute and host */
 
 ngx_uint_t ngx_http_penstock_cells_may_log(ngx_http_penstock_av_zone_t *zone);
 
-/* ends the fills of cells that we still lead; whether there were any */
+/*
+ * end: ends the fills of cells that we still lead; whether there were any.
+ * leave: so that others read them, who are told.
+ */
 
 ngx_uint_t ngx_http_penstock_cells_end(ngx_http_penstock_cells_t *c,
     ngx_uint_t state, ngx_uint_t status);
+void ngx_http_penstock_cells_leave(ngx_http_penstock_cells_t *c);
 
 /* whether nothing of the cell was invalidated since cell->seq */
 

@@ -387,6 +387,8 @@ ngx_http_penstock_cells_done(ngx_http_penstock_exchange_t *x)
 
         c->pass = 1;
 
+        ngx_http_penstock_cells_set_large(c);
+
     } else if (kind == NGX_HTTP_PENSTOCK_AV_NO_STORE && ask->whole
                && x->status == NGX_HTTP_OK && x->complete)
     {

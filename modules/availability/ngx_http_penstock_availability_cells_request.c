@@ -19,7 +19,6 @@ static ngx_int_t ngx_http_penstock_cells_scope(ngx_http_penstock_cells_t *c,
     ngx_str_t *key);
 static ngx_int_t ngx_http_penstock_cells_digest(ngx_http_penstock_cells_t *c,
     ngx_str_t *parts, ngx_uint_t n, u_char *hex);
-static u_char *ngx_http_penstock_cells_id(u_char *p, ps_json_text_t *id);
 
 
 ngx_int_t
@@ -161,7 +160,7 @@ ngx_http_penstock_cells_scope(ngx_http_penstock_cells_t *c, ngx_str_t *key)
 
     r = c->request;
 
-    p = ngx_pnalloc(r->pool, key->len + 1 + r->args.len
+    p = ngx_pnalloc(r->pool, 3 * key->len + 1 + r->args.len
                              + sizeof(";body=")
                              + 2 * NGX_HTTP_PENSTOCK_KEY_LEN);
     if (p == NULL) {
@@ -170,16 +169,8 @@ ngx_http_penstock_cells_scope(ngx_http_penstock_cells_t *c, ngx_str_t *key)
 
     c->scope.data = p;
 
-    p = ngx_cpymem(p, key->data, key->len);
-
-    rest.data = p + 1;
-    rest.len = ps_cell_query_rest(c->axis, c->conf->axes,
-                                  (char *) r->args.data, r->args.len,
-                                  (char *) rest.data);
-    if (rest.len) {
-        *p = '?';
-        p += 1 + rest.len;
-    }
+    p = (u_char *) ps_cell_key_scope((char *) p, (char *) key->data,
+                                     key->len);
 
     if (c->conf->in_body) {
 
@@ -207,6 +198,17 @@ ngx_http_penstock_cells_scope(ngx_http_penstock_cells_t *c, ngx_str_t *key)
         }
 
         p += 2 * NGX_HTTP_PENSTOCK_KEY_LEN;
+    }
+
+    /* as the client wrote it, so nothing may stand behind */
+
+    rest.data = p + 1;
+    rest.len = ps_cell_query_rest(c->axis, c->conf->axes,
+                                  (char *) r->args.data, r->args.len,
+                                  (char *) rest.data);
+    if (rest.len) {
+        *p = '?';
+        p += 1 + rest.len;
     }
 
     c->scope.len = p - c->scope.data;
@@ -252,9 +254,8 @@ ngx_http_penstock_cells_digest(ngx_http_penstock_cells_t *c,
 
 
 /*
- * A key is penstock:cell:{ZONE:SKU}:LOCATION:SCOPE, with ":", "{", "}" and
- * "%" of the SKU and the location percent-encoded, so that no two cells have
- * the same; the braces keep the cells of a SKU on one node of a cluster.
+ * A key is penstock:cell:{ZONE:SKU}:LOCATION:SCOPE; the braces keep the cells
+ * of a SKU on one node of a cluster.
  */
 
 ngx_int_t
@@ -309,12 +310,13 @@ ngx_http_penstock_cells_grid(ngx_http_penstock_cells_t *c)
                            sizeof("penstock:cell:{") - 1);
             p = ngx_cpymem(p, c->zone->name.data, c->zone->name.len);
             *p++ = ':';
-            p = ngx_http_penstock_cells_id(p, &c->axis[0].id[i].id);
+            p = (u_char *) ps_cell_key_id((char *) p, &c->axis[0].id[i].id);
             *p++ = '}';
             *p++ = ':';
 
             if (c->axis[1].asked) {
-                p = ngx_http_penstock_cells_id(p, &c->axis[1].id[j].id);
+                p = (u_char *) ps_cell_key_id((char *) p,
+                                              &c->axis[1].id[j].id);
             }
 
             *p++ = ':';
@@ -330,29 +332,6 @@ ngx_http_penstock_cells_grid(ngx_http_penstock_cells_t *c)
     }
 
     return NGX_OK;
-}
-
-
-static u_char *
-ngx_http_penstock_cells_id(u_char *p, ps_json_text_t *id)
-{
-    u_char  ch;
-    size_t  i;
-
-    for (i = 0; i < id->len; i++) {
-        ch = (u_char) id->data[i];
-
-        if (ch <= ' ' || ch == ':' || ch == '{' || ch == '}' || ch == '%'
-            || ch == 0x7f)
-        {
-            p = ngx_sprintf(p, "%%%02Xi", (ngx_uint_t) ch);
-            continue;
-        }
-
-        *p++ = ch;
-    }
-
-    return p;
 }
 
 

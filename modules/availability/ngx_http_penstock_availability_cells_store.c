@@ -11,10 +11,12 @@
 
 #define NGX_HTTP_PENSTOCK_CELLS_BATCH    64
 
-/* marks texts around cells apart from cells: no keyed hash has it */
+/* marks texts around cells, and what else is no cell, apart from cells: no
+   keyed hash has it */
 
 #define NGX_HTTP_PENSTOCK_CELLS_TEXT     0x5465787441726f75ULL
 #define NGX_HTTP_PENSTOCK_CELLS_SCOPE    0x4c61737454657874ULL
+#define NGX_HTTP_PENSTOCK_CELLS_LARGE    0x546f6f4c61726765ULL
 
 
 static void ngx_http_penstock_cells_put(ngx_http_penstock_cells_t *c,
@@ -22,6 +24,8 @@ static void ngx_http_penstock_cells_put(ngx_http_penstock_cells_t *c,
     uint64_t now);
 static ngx_int_t ngx_http_penstock_cells_text(ngx_http_penstock_cells_t *c,
     uint64_t hash[2], ngx_str_t *text, uint64_t *made);
+static void ngx_http_penstock_cells_large_hash(ngx_http_penstock_cells_t *c,
+    uint64_t hash[2]);
 
 
 void
@@ -335,4 +339,92 @@ ngx_http_penstock_cells_end(ngx_http_penstock_cells_t *c, ngx_uint_t state,
     ngx_http_penstock_cells_unlock(shm);
 
     return 1;
+}
+
+
+void
+ngx_http_penstock_cells_leave(ngx_http_penstock_cells_t *c)
+{
+    ngx_http_penstock_tag_table_t  *table;
+
+    if (ngx_http_penstock_cells_end(c, PS_CELL_FILL_FREE, 0)) {
+        table = ngx_http_penstock_av_tag_table(c->zone);
+
+        (void) ngx_atomic_fetch_add(&table->wake, 1);
+
+        ngx_http_penstock_wait_wake(&c->zone->wait);
+    }
+}
+
+
+/* of all cells that it asks for: for others an answer may be small */
+
+static void
+ngx_http_penstock_cells_large_hash(ngx_http_penstock_cells_t *c,
+    uint64_t hash[2])
+{
+    uint64_t                 link[4];
+    ngx_uint_t               i;
+    const ps_siphash_key_t  *key;
+
+    key = ngx_http_penstock_cells_secret(c->zone);
+
+    hash[0] = 0;
+    hash[1] = 0;
+
+    for (i = 0; i < c->n; i++) {
+        link[0] = hash[0];
+        link[1] = hash[1];
+        link[2] = c->cell[i].hash[0];
+        link[3] = c->cell[i].hash[1];
+
+        ps_siphash128(key, (u_char *) link, sizeof(link), hash);
+    }
+
+    hash[1] = NGX_HTTP_PENSTOCK_CELLS_LARGE;
+}
+
+
+void
+ngx_http_penstock_cells_set_large(ngx_http_penstock_cells_t *c)
+{
+    ps_cell_t                       head;
+    ngx_http_penstock_cells_shm_t  *shm;
+
+    shm = ngx_http_penstock_zone_data(c->zone->cells);
+
+    ngx_memzero(&head, sizeof(ps_cell_t));
+
+    ngx_http_penstock_cells_large_hash(c, head.hash);
+    head.created = ngx_http_penstock_av_now();
+
+    ngx_http_penstock_cells_lock(shm);
+
+    (void) ps_cell_insert(shm->table, &head);
+
+    ngx_http_penstock_cells_unlock(shm);
+}
+
+
+ngx_uint_t
+ngx_http_penstock_cells_large(ngx_http_penstock_cells_t *c)
+{
+    uint64_t                        hash[2];
+    ps_cell_t                      *held;
+    ngx_uint_t                      large;
+    ngx_http_penstock_cells_shm_t  *shm;
+
+    shm = ngx_http_penstock_zone_data(c->zone->cells);
+
+    ngx_http_penstock_cells_large_hash(c, hash);
+
+    ngx_http_penstock_cells_lock(shm);
+
+    held = ps_cell_find(shm->table, hash);
+    large = held && ngx_http_penstock_av_now() - held->created
+                    < NGX_HTTP_PENSTOCK_PASS;
+
+    ngx_http_penstock_cells_unlock(shm);
+
+    return large;
 }

@@ -170,8 +170,8 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
     }
 
     if (alcf->zone && alcf->items
-        && (r->method & (alcf->items->in_body
-                         ? NGX_HTTP_POST : NGX_HTTP_GET|NGX_HTTP_HEAD)))
+        && ((r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+            || (alcf->items->in_body && r->method == NGX_HTTP_POST)))
     {
         return ngx_http_penstock_cells_handler(r, alcf);
     }
@@ -189,7 +189,7 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    if (alcf->zone == NULL || alcf->items) {
+    if (alcf->zone == NULL) {
         return NGX_DECLINED;
     }
 

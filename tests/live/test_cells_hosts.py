@@ -5,6 +5,7 @@ cells there are.
 A and B are two hosts: two nginx with two workers each, one Redis, one ERP.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import socket
 import threading
 import time
 import unittest
+from urllib.parse import parse_qsl
 
 import penstock
 
@@ -37,6 +39,33 @@ CONF = '''
             availability_cache_lock  on timeout=%%TIMEOUT%% scope=%%SCOPE%%;
             availability_cache_stale if_error=60s;
             add_header X-Status $availability_cache_status always;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /any {
+            availability_cache       a;
+            availability_cache_key   $uri;
+            availability_cache_items arg=sku arg=location list=/items
+                                     id=/sku id=/location;
+            availability_cache_valid 60s;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /search {
+            availability_cache       a;
+            availability_cache_key   $uri;
+            availability_cache_items arg=body:/skus arg=body:/locations
+                                     list=/items id=/sku id=/location;
+            availability_cache_valid 60s;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /named {
+            availability_cache       a;
+            availability_cache_key   $arg_key;
+            availability_cache_items arg=sku arg=location list=/items
+                                     id=/sku id=/location;
+            availability_cache_valid 60s;
             proxy_pass http://127.0.0.1:%%ERP%%;
         }
 
@@ -69,8 +98,12 @@ CONF = '''
 LONG = 5.0
 
 
-def cell_key(sku, location):
-    return 'penstock:cell:{a:%s}:%s:/availability' % (sku, location)
+def cell_key(sku, location, scope='/availability'):
+    return 'penstock:cell:{a:%s}:%s:%s' % (sku, location, scope)
+
+
+def sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class HostsCase(penstock.TestCase):
@@ -109,14 +142,18 @@ class HostsCase(penstock.TestCase):
         penstock.wait_for(live, what='a push link', deadline=10)
 
     def serve(self, h):
-        if h.command == 'POST':
+        if h.command == 'POST' and h.path == '/orders':
             sku = json.loads(h.body)['sku']
             with self.mutex:
                 self.stock[sku] = self.stock.get(sku, 100) - 1
             h.send(201, 'made')
             return
-        args = dict(a.split('=') for a in h.path.split('?')[1].split('&'))
-        skus, places = args['sku'].split(','), args['location'].split(',')
+        if h.body:
+            said = json.loads(h.body)
+            skus, places = said['skus'], said['locations']
+        else:
+            args = dict(parse_qsl(h.path.partition('?')[2]))
+            skus, places = args['sku'].split(','), args['location'].split(',')
         with self.mutex:
             self.asked += [(s, p) for s in skus for p in places]
             items = [{'sku': s, 'location': p,
@@ -384,6 +421,45 @@ class Writes(HostsCase):
                 answer = gw.get('/availability?sku=A&location=L')
                 self.assertEqual(answer.status, status, (mode, answer))
                 self.fails = 0
+
+    def test_the_keys_are_the_documented_ones(self):
+        """What is written there is what a request shows."""
+
+        a, b = self.start(scope='host')
+        where = 'sku=A&location=L'
+        body = '{"skus": %s, "n": 1.0, "locations":%s}'
+        asked = body % ('["A"]', '[ "L"]')
+        digest = sha256(body % ('[]', '[]'))
+        long = '/any/' + 'x' * 300
+        cases = [('/any?' + where, '/any'),
+                 ('/any/b?%s&x=1' % where, '/any/b?x=1'),
+                 ('/any/b?y=%%3F&%s&x=1' % where, '/any/b?y=%3F&x=1'),
+                 ('/any/b%3Fx=1?' + where, '/any/b%3Fx=1'),
+                 ('/any/b%253Fx=1?' + where, '/any/b%253Fx=1'),
+                 ('/any/%25;%C3%A9:{}?' + where,
+                  '/any/%25%3B\u00e9:{}'),
+                 (long + '?' + where, 'sha256:' + sha256(long)),
+                 ('/named?key=sha256:1&' + where, 'sha256%3A1?key=sha256:1'),
+                 ('/search', '/search;body=' + digest),
+                 ('/search?x=1', '/search;body=%s?x=1' % digest),
+                 ('/search%3Bbody=?x=1',
+                  '/search%%3Bbody=;body=%s?x=1' % digest)]
+        self.assertEqual(len({scope for _, scope in cases}), len(cases))
+        for n, (path, scope) in enumerate(cases):
+            body = asked.encode() if 'search' in path else None
+            method = 'POST' if body else 'GET'
+            first = a.request(method, path, body=body)
+            self.assertEqual(self.numbers(first), [('A', 'L', 100)], path)
+            self.store.command('SET', cell_key('A', 'L', scope), json.dumps(
+                {'sku': 'A', 'location': 'L', 'available': n}), 'PX', 60000)
+            penstock.wait_for(
+                lambda: self.numbers(a.request(method, path, body=body))
+                == [('A', 'L', n)], what='the number of ' + path)
+        # ids: others are told apart, and these are encoded
+        self.read(a, 'a:b%20%7Bc%7D%25', 'x:y')
+        key = cell_key('a%3Ab%20%7Bc%7D%25', 'x%3Ay')
+        penstock.wait_for(lambda: self.store.command('EXISTS', key) == 1,
+                          what=key)
 
     def test_redis_loses_its_data(self):
         a, b = self.start(scope='host')
