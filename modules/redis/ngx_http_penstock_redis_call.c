@@ -506,12 +506,20 @@ ngx_http_penstock_redis_again(ngx_http_penstock_redis_cmd_t *cmd)
         return NGX_ERROR;
     }
 
+    /* an ASKING is for one command */
+
+    if (cmd->asked && ngx_http_penstock_redis_cluster_asking(node) != NGX_OK) {
+        ngx_free(eval);
+        return NGX_ERROR;
+    }
+
     eval->node = node;
     eval->call = cmd->call;
     eval->cln = cmd->cln;
     eval->deadline = cmd->deadline;
     eval->slot = cmd->slot;
     eval->hops = cmd->hops;
+    eval->asked = cmd->asked;
 
     if (eval->call) {
         eval->call->pending = eval;

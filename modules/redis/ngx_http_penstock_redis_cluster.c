@@ -31,8 +31,8 @@ static ngx_http_penstock_redis_node_t *ngx_http_penstock_redis_cluster_add(
     ngx_http_penstock_redis_cluster_t *cluster, ngx_str_t *host,
     in_port_t port);
 static void ngx_http_penstock_redis_cluster_move(
-    ngx_http_penstock_redis_cmd_t *cmd, ngx_http_penstock_redis_node_t *node,
-    ngx_http_penstock_redis_cmd_t *asking);
+    ngx_http_penstock_redis_cmd_t *cmd,
+    ngx_http_penstock_redis_node_t *node);
 static void ngx_http_penstock_redis_cluster_delay(
     ngx_http_penstock_redis_cluster_t *cluster,
     ngx_http_penstock_redis_cmd_t *cmd);
@@ -217,9 +217,8 @@ static void
 ngx_http_penstock_redis_cluster_told(ngx_http_penstock_redis_call_t *call,
     redisReply *reply)
 {
-    long long                           s, start, end;
-    ngx_uint_t                          i, known;
-    redisReply                         *range, *master;
+    ngx_uint_t                          i, s, known, total;
+    ps_slot_range_t                     range;
     ngx_http_penstock_redis_node_t     *node;
     ngx_http_penstock_redis_cluster_t  *cluster = call->data;
 
@@ -245,45 +244,34 @@ ngx_http_penstock_redis_cluster_told(ngx_http_penstock_redis_call_t *call,
 
     cluster->refused = 0;
     known = 0;
+    total = 0;
 
     ngx_memzero(cluster->slot, sizeof(cluster->slot));
 
     for (i = 0; i < reply->elements; i++) {
-        range = reply->element[i];
 
-        if (range->type != REDIS_REPLY_ARRAY || range->elements < 3
-            || range->element[0]->type != REDIS_REPLY_INTEGER
-            || range->element[1]->type != REDIS_REPLY_INTEGER
-            || range->element[2]->type != REDIS_REPLY_ARRAY)
-        {
+        if (ps_slot_range_parse(&range, reply->element[i]) != 0) {
             continue;
         }
 
-        start = range->element[0]->integer;
-        end = range->element[1]->integer;
-        master = range->element[2];
+        /* slots named again and again must not keep the worker busy */
 
-        if (start < 0 || end < start || end >= PS_SLOTS
-            || master->elements < 2
-            || master->element[1]->type != REDIS_REPLY_INTEGER
-            || master->element[1]->integer < 1
-            || master->element[1]->integer > 65535)
-        {
-            continue;
+        total += range.last - range.first + 1;
+
+        if (total > PS_SLOTS) {
+            break;
         }
 
-        node = ngx_http_penstock_redis_cluster_node(cluster,
-                   master->element[0]->type == REDIS_REPLY_STRING
-                   ? master->element[0]->str : "",
-                   master->element[0]->type == REDIS_REPLY_STRING
-                   ? master->element[0]->len : 0,
-                   (in_port_t) master->element[1]->integer, cluster->from);
+        node = ngx_http_penstock_redis_cluster_node(cluster, range.host,
+                                                    range.host_len,
+                                                    (in_port_t) range.port,
+                                                    cluster->from);
 
         if (node == NULL) {
             continue;
         }
 
-        for (s = start; s <= end; s++) {
+        for (s = range.first; s <= range.last; s++) {
             known += (cluster->slot[s] == NULL);
             cluster->slot[s] = node;
         }
@@ -347,9 +335,7 @@ ngx_http_penstock_redis_cluster_add(
     redis = cluster->redis;
     pool = ngx_cycle->pool;
 
-    if (cluster->n == NGX_HTTP_PENSTOCK_REDIS_NODES || host->len == 0
-        || host->len > 255)
-    {
+    if (cluster->n == NGX_HTTP_PENSTOCK_REDIS_NODES || host->len == 0) {
         return NULL;
     }
 
@@ -406,9 +392,7 @@ ngx_int_t
 ngx_http_penstock_redis_cluster_redirect(ngx_http_penstock_redis_cmd_t *cmd,
     redisReply *reply)
 {
-    ngx_str_t                           argv;
     ps_redirect_t                       redirect;
-    ngx_http_penstock_redis_cmd_t      *asking;
     ngx_http_penstock_redis_node_t     *node;
     ngx_http_penstock_redis_cluster_t  *cluster;
 
@@ -455,20 +439,41 @@ ngx_http_penstock_redis_cluster_redirect(ngx_http_penstock_redis_cmd_t *cmd,
         return NGX_DECLINED;
     }
 
-    asking = NULL;
-
-    if (redirect.ask) {
-        ngx_str_set(&argv, "ASKING");
-
-        asking = ngx_http_penstock_redis_cmd(0, NULL, 1, &argv);
-        if (asking == NULL) {
-            return NGX_DECLINED;
-        }
+    if (redirect.ask
+        && ngx_http_penstock_redis_cluster_asking(node) != NGX_OK)
+    {
+        return NGX_DECLINED;
     }
 
     cmd->hops++;
 
-    ngx_http_penstock_redis_cluster_move(cmd, node, asking);
+    ngx_http_penstock_redis_cluster_move(cmd, node);
+
+    cmd->asked = redirect.ask;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_redis_cluster_asking(ngx_http_penstock_redis_node_t *node)
+{
+    ngx_str_t                       argv;
+    ngx_http_penstock_redis_cmd_t  *asking;
+
+    ngx_str_set(&argv, "ASKING");
+
+    asking = ngx_http_penstock_redis_cmd(0, NULL, 1, &argv);
+    if (asking == NULL) {
+        return NGX_ERROR;
+    }
+
+    asking->node = node;
+    asking->kind = NGX_HTTP_PENSTOCK_REDIS_ASKING;
+
+    ngx_queue_insert_tail(&node->waiting, &asking->queue);
+    node->ncommands++;
+    node->nbytes += asking->size;
 
     return NGX_OK;
 }
@@ -478,8 +483,7 @@ ngx_http_penstock_redis_cluster_redirect(ngx_http_penstock_redis_cmd_t *cmd,
 
 static void
 ngx_http_penstock_redis_cluster_move(ngx_http_penstock_redis_cmd_t *cmd,
-    ngx_http_penstock_redis_node_t *node,
-    ngx_http_penstock_redis_cmd_t *asking)
+    ngx_http_penstock_redis_node_t *node)
 {
     ngx_http_penstock_redis_node_t  *old;
 
@@ -490,17 +494,9 @@ ngx_http_penstock_redis_cluster_move(ngx_http_penstock_redis_cmd_t *cmd,
     old->nbytes -= cmd->size - cmd->copied;
     ngx_rbtree_delete(&old->timers, &cmd->timer);
 
-    if (asking) {
-        asking->node = node;
-        asking->kind = NGX_HTTP_PENSTOCK_REDIS_ASKING;
-
-        ngx_queue_insert_tail(&node->waiting, &asking->queue);
-        node->ncommands++;
-        node->nbytes += asking->size;
-    }
-
     cmd->node = node;
     cmd->copied = 0;
+    cmd->asked = 0;
 
     ngx_queue_insert_tail(&node->waiting, &cmd->queue);
     node->ncommands++;
@@ -569,7 +565,7 @@ ngx_http_penstock_redis_cluster_again(ngx_event_t *ev)
             continue;
         }
 
-        ngx_http_penstock_redis_cluster_move(cmd, node, NULL);
+        ngx_http_penstock_redis_cluster_move(cmd, node);
     }
 }
 

@@ -57,6 +57,11 @@ void ngx_http_penstock_redis_cluster_refresh(
 ngx_int_t ngx_http_penstock_redis_cluster_redirect(
     ngx_http_penstock_redis_cmd_t *cmd, redisReply *reply);
 
+/* queues an ASKING: the next command there is for a slot on its way to it */
+
+ngx_int_t ngx_http_penstock_redis_cluster_asking(
+    ngx_http_penstock_redis_node_t *node);
+
 void ngx_http_penstock_redis_cluster_exit(
     ngx_http_penstock_redis_cluster_t *cluster);
 

@@ -76,6 +76,7 @@ typedef struct {
                                                      may have left */
     ngx_http_penstock_redis_kind_e       kind;
     unsigned                             timed:1;
+    unsigned                             asked:1; /* behind an ASKING */
 
     u_char                               data[1];
 } ngx_http_penstock_redis_cmd_t;
