@@ -234,6 +234,8 @@ ngx_http_penstock_cells_lock(ngx_http_penstock_cells_shm_t *shm)
 
     shm->dirty = 1;
     ngx_memory_barrier();
+
+    ngx_http_penstock_kill_point("cells-locked");
 }
 
 
@@ -244,6 +246,8 @@ ngx_http_penstock_cells_unlock(ngx_http_penstock_cells_shm_t *shm)
 
     was_reset = shm->was_reset;
     shm->was_reset = 0;
+
+    ngx_http_penstock_kill_point("cells-unlocking");
 
     ngx_memory_barrier();
     shm->dirty = 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ps_cell_fills.h"
+#include "ps_fault.h"
 
 
 #define PS_CELL_FILLS_REACH  16
@@ -81,6 +82,8 @@ ps_cell_fills_claim(ps_cell_fills_t *fills, const uint64_t hash[2])
     }
 
     memset(best, 0, sizeof(ps_cell_fill_t));
+
+    ps_kill_point("cell-fill-claimed");
 
     best->hash[0] = hash[0];
     best->hash[1] = hash[1];

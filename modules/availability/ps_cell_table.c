@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ps_cell_table.h"
+#include "ps_fault.h"
 
 
 #define PS_CELL_ALIGN         8
@@ -162,6 +163,8 @@ ps_cell_touch(ps_cell_table_t *table, ps_cell_t *cell)
 
     memmove(ps_cell_at(table, place), cell, size);
 
+    ps_kill_point("cell-moved");
+
     cell = ps_cell_at(table, place);
     cell->flags = head.flags;
 
@@ -192,6 +195,8 @@ ps_cell_insert(ps_cell_table_t *table, const ps_cell_t *head)
     *cell = *head;
     cell->flags &= (uint8_t) ~PS_CELL_DEAD;
 
+    ps_kill_point("cell-placed");
+
     ps_cell_link(table, cell);
 
     __atomic_store_n(&table->entries, table->entries + 1, __ATOMIC_RELAXED);
@@ -204,6 +209,9 @@ void
 ps_cell_delete(ps_cell_table_t *table, ps_cell_t *cell)
 {
     ps_cell_unlink(table, cell);
+
+    ps_kill_point("cell-unlinked");
+
     cell->flags |= PS_CELL_DEAD;
 
     __atomic_store_n(&table->entries, table->entries - 1, __ATOMIC_RELAXED);
@@ -283,6 +291,9 @@ ps_cell_drop_tail(ps_cell_table_t *table)
     }
 
     table->tail += size;
+
+    ps_kill_point("cell-dropped");
+
     table->used -= size;
 
     if (table->tail == table->wrap) {

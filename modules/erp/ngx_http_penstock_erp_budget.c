@@ -582,7 +582,7 @@ ngx_http_penstock_erp_count(ngx_http_penstock_erp_budget_t *budget,
     places = ngx_http_penstock_zone_data(budget->shm_zone);
 
     ngx_shmtx_lock(&places->shpool->mutex);
-    n = ps_budget_count(&places->table, state);
+    n = ps_budget_count(&places->table, state, ngx_current_msec);
     ngx_shmtx_unlock(&places->shpool->mutex);
 
     return n;

@@ -1,5 +1,6 @@
 
 #include "ps_breaker.h"
+#include "ps_fault.h"
 
 
 uint64_t
@@ -24,6 +25,8 @@ ps_breaker_ask(ps_breaker_t *b, const ps_breaker_limits_t *limits,
 
     b->probe = now + limits->open;
     *probe = 1;
+
+    ps_kill_point("breaker-probing");
 
     return 0;
 }
@@ -53,6 +56,8 @@ ps_breaker_report(ps_breaker_t *b, const ps_breaker_limits_t *limits,
                     b->bucket[i].failed = 0;
                 }
 
+                ps_kill_point("breaker-closing");
+
                 b->until = 0;
             }
         }
@@ -70,12 +75,21 @@ ps_breaker_report(ps_breaker_t *b, const ps_breaker_limits_t *limits,
     i = (unsigned) (turn % PS_BREAKER_BUCKETS);
 
     if (b->bucket[i].turn != turn) {
-        b->bucket[i].turn = turn;
         b->bucket[i].all = 0;
         b->bucket[i].failed = 0;
+
+        ps_kill_point("breaker-turning");
+
+        /* last: what an old turn has left is never counted for this one */
+
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        b->bucket[i].turn = turn;
     }
 
     b->bucket[i].all++;
+
+    ps_kill_point("breaker-counted");
+
     b->bucket[i].failed += (failed != 0);
 
     if (!failed) {
@@ -97,6 +111,9 @@ ps_breaker_report(ps_breaker_t *b, const ps_breaker_limits_t *limits,
 
     if (all >= limits->least && bad * 100 >= all * limits->percent) {
         b->until = now + limits->open;
+
+        ps_kill_point("breaker-opening");
+
         b->probe = 0;
         b->opened++;
     }

@@ -1,9 +1,11 @@
 
 #include "ps_budget.h"
+#include "ps_fault.h"
 
 
 static ps_budget_entry_t *ps_budget_find(ps_budget_t *b, uint64_t id);
 static void ps_budget_remove(ps_budget_t *b, ps_budget_entry_t *e);
+static void ps_budget_mend(ps_budget_t *b);
 static void ps_budget_expire(ps_budget_t *b, uint64_t now);
 static uint64_t ps_budget_add(ps_budget_t *b, ps_budget_entry_t *e);
 
@@ -84,6 +86,8 @@ void
 ps_budget_leave(ps_budget_t *b, uint64_t id)
 {
     ps_budget_entry_t  *e;
+
+    ps_budget_mend(b);
 
     e = ps_budget_find(b, id);
 
@@ -175,6 +179,9 @@ ps_budget_grant(ps_budget_t *b, const ps_budget_limits_t *limits,
 
         held++;
         reads += !first->write;
+
+        ps_kill_point("budget-granting");
+
         first->state = PS_BUDGET_HELD;
     }
 
@@ -183,14 +190,15 @@ ps_budget_grant(ps_budget_t *b, const ps_budget_limits_t *limits,
 
 
 unsigned
-ps_budget_count(const ps_budget_t *b, ps_budget_state_e state)
+ps_budget_count(const ps_budget_t *b, ps_budget_state_e state, uint64_t now)
 {
     unsigned  i, n;
 
     n = 0;
 
     for (i = 0; i < b->n && i < b->room; i++) {
-        n += (b->entry[i].state == (uint32_t) state);
+        n += (b->entry[i].state == (uint32_t) state
+              && b->entry[i].expires > now);
     }
 
     return n;
@@ -242,7 +250,7 @@ ps_budget_find(ps_budget_t *b, uint64_t id)
     unsigned  i;
 
     for (i = 0; i < b->n; i++) {
-        if (b->entry[i].id == id) {
+        if (b->entry[i].id == id && b->entry[i].state != PS_BUDGET_NONE) {
             return &b->entry[i];
         }
     }
@@ -266,6 +274,9 @@ ps_budget_remove(ps_budget_t *b, ps_budget_entry_t *e)
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
 
         e->id = last->id;
+
+        ps_kill_point("budget-removing");
+
         e->expires = last->expires;
         e->client = last->client;
         e->tag = last->tag;
@@ -274,10 +285,31 @@ ps_budget_remove(ps_budget_t *b, ps_budget_entry_t *e)
 
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
         e->state = last->state;
+
+        ps_kill_point("budget-removed");
     }
 
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     b->n--;
+}
+
+
+/* a process that died in a removal may have left the last entry twice */
+
+static void
+ps_budget_mend(ps_budget_t *b)
+{
+    ps_budget_entry_t  *last;
+
+    if (b->n < 2) {
+        return;
+    }
+
+    last = &b->entry[b->n - 1];
+
+    if (last->state != PS_BUDGET_NONE && ps_budget_find(b, last->id) != last) {
+        b->n--;
+    }
 }
 
 
@@ -286,9 +318,15 @@ ps_budget_expire(ps_budget_t *b, uint64_t now)
 {
     unsigned  i;
 
+    ps_budget_mend(b);
+
     for (i = 0; i < b->n; /* void */) {
 
-        if (b->entry[i].expires <= now) {
+        /* of no state: of a removal that was cut short */
+
+        if (b->entry[i].state == PS_BUDGET_NONE
+            || b->entry[i].expires <= now)
+        {
             ps_budget_remove(b, &b->entry[i]);
             continue;
         }
@@ -307,6 +345,8 @@ ps_budget_add(ps_budget_t *b, ps_budget_entry_t *e)
 
     e->id = ++b->ids;
     b->entry[b->n] = *e;
+
+    ps_kill_point("budget-added");
 
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     b->n++;

@@ -11,7 +11,7 @@
  * A table in memory that processes share; the caller locks.  Entries of those
  * that die run out.  Any prefix of a change is valid: an entry is written
  * before it counts, and one that is removed is overwritten by the last one
- * before that goes.  Times in ms.
+ * before that goes; who comes next ends what was begun.  Times in ms.
  */
 
 #ifndef _PS_BUDGET_H_INCLUDED_
@@ -98,7 +98,10 @@ void ps_budget_renew(ps_budget_t *b, uint64_t id, uint64_t expires);
 unsigned ps_budget_grant(ps_budget_t *b, const ps_budget_limits_t *limits,
     uint64_t now);
 
-unsigned ps_budget_count(const ps_budget_t *b, ps_budget_state_e state);
+/* those that have not run out by "now" */
+
+unsigned ps_budget_count(const ps_budget_t *b, ps_budget_state_e state,
+    uint64_t now);
 
 
 /*

@@ -195,6 +195,8 @@ ngx_http_penstock_ratelimit_slot_count(
             slot->in_use = snapshot->use[0] + snapshot->use[1];
 
             if (fits) {
+                ngx_http_penstock_kill_point("slots-counted");
+
                 snapshot->seq = ++shared->seq;
                 rc = NGX_OK;
                 break;

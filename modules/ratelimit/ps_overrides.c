@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "ps_overrides.h"
+#include "ps_fault.h"
 #include "ps_siphash.h"
 
 
@@ -271,6 +272,8 @@ ps_overrides_begin(ps_overrides_t *overrides)
     memset(ps_overrides_set(overrides, next), 0,
            overrides->places * sizeof(ps_override_t));
 
+    ps_kill_point("overrides-emptied");
+
     overrides->number[next & 1] = 0;
 }
 
@@ -348,6 +351,10 @@ ps_overrides_add(ps_overrides_t *overrides, const ps_override_t *put,
 static void
 ps_overrides_commit(ps_overrides_t *overrides)
 {
+    ps_kill_point("overrides-built");
+
     __atomic_store_n(&overrides->generation, overrides->generation + 1,
                      __ATOMIC_RELEASE);
+
+    ps_kill_point("overrides-changed");
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "ps_slots.h"
+#include "ps_fault.h"
 #include "ps_siphash.h"
 
 
@@ -86,6 +87,8 @@ ps_slots_add(ps_slots_t *slots, uint64_t hash, uint64_t owner, unsigned kind)
         entry->count[kind] = 1;
         entry->count[!kind] = 0;
 
+        ps_kill_point("slots-entered");
+
         __atomic_store_n(&entry->owner, owner, __ATOMIC_RELEASE);
 
     } else {
@@ -106,6 +109,9 @@ ps_slots_remove(ps_slots_t *slots, uint64_t hash, uint64_t owner,
 
     if (entry && entry->count[kind]) {
         entry->count[kind]--;
+
+        ps_kill_point("slots-removed");
+
         ps_slots_tidy(entry);
     }
 }

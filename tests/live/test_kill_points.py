@@ -26,8 +26,11 @@ CONF = '''
         timeout connect=2s command=1s;
     }
 
-    availability_zone   stock:128k;
+    availability_zone   stock:512k;
     rate_limit_zone     $arg_client zone=few:1m rate=1r/d burst=5;
+    rate_limit_zone     $arg_key zone=tuned:1m rate=1r/d burst=1;
+    rate_limit_concurrency_zone  $arg_key zone=running:64k limit=2;
+    erp_budget_zone     erp:64k limit=3 writes=1 lease=5s;
     auth_jwt_zone       tokens:128k;
     auth_jwt_key_cache  1s refetch=1s timeout=5s;
 
@@ -42,6 +45,14 @@ CONF = '''
         location /stock {
             availability_cache        stock;
             availability_cache_tag    arg=sku;
+            availability_cache_valid  60s;
+            proxy_pass http://127.0.0.1:%%ORIGIN%%;
+        }
+
+        location = /cells {
+            availability_cache        stock;
+            availability_cache_key    $uri;
+            availability_cache_items  arg=sku list=/items id=/sku;
             availability_cache_valid  60s;
             proxy_pass http://127.0.0.1:%%ORIGIN%%;
         }
@@ -63,14 +74,33 @@ CONF = '''
             proxy_pass http://127.0.0.1:%%ORIGIN%%;
         }
 
+        location = /tune { rate_limit_admin; }
+        location = /tuned { rate_limit zone=tuned; empty_gif; }
+
+        location = /running {
+            rate_limit_concurrency zone=running;
+            proxy_pass http://127.0.0.1:%%ORIGIN%%;
+        }
+
+        location = /erp {
+            erp_budget erp queue=50 timeout=300ms client=$arg_client;
+            proxy_pass http://127.0.0.1:%%ORIGIN%%;
+        }
+
+        location = /frail {
+            erp_breaker frail window=1s open=100ms least=4;
+            proxy_pass http://127.0.0.1:%%ORIGIN%%;
+        }
+
+        location = /status { penstock_status; }
         location /kill { probe_kill; }
     }
 '''
 
 POINTS = sorted({
     name for path in glob.glob(os.path.join(penstock.ROOT, 'modules/*/*.c'))
-    for name in re.findall(r'ngx_http_penstock_kill_point\("([\w-]+)"\)',
-                           open(path).read())})
+    for name in re.findall(r'\b(?:ngx_http_penstock|ps)_kill_point'
+                           r'\("([\w-]+)"\)', open(path).read())})
 
 
 class Test(penstock.TestCase):
@@ -81,6 +111,10 @@ class Test(penstock.TestCase):
         self.version = {}
         self.failures = []
         self.fetched = 0
+        self.now = self.most = self.held = 0
+        self.ill = True
+        self.gate = threading.Event()
+        self.addCleanup(self.gate.set)
 
         directory = tempfile.mkdtemp(prefix='penstock-')
         self.addCleanup(shutil.rmtree, directory, True)
@@ -126,8 +160,62 @@ class Test(penstock.TestCase):
                 value = self.version.get(h.path.split('=')[1], 0)
             time.sleep(0.002)
             h.send(200, '%d %s' % (value, 'x' * self.random.randrange(4000)))
+        elif h.path.startswith('/cells'):
+            skus = h.path.split('sku=')[1].split(',')
+            with self.lock:
+                items = [{'sku': sku, 'version': self.version.get(sku, 0),
+                          'text': 'x' * self.random.randrange(4000)}
+                         for sku in skus]
+            time.sleep(0.002)
+            h.send(200, {'items': items})
+        elif h.path.startswith('/erp'):
+            with self.lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
+            time.sleep(0.002)
+            self.wait(h)
+            with self.lock:
+                self.now -= 1
+            h.send(200, 'yes')
+        elif h.path.startswith('/frail'):
+            with self.lock:
+                fails = self.ill and self.random.random() < 0.6
+            h.send(500 if fails else 200, 'so')
+        elif h.path.startswith('/running'):
+            time.sleep(0.002)
+            self.wait(h)
+            h.send(200, 'yes')
         else:
             h.send(200, 'yes')
+
+    def wait(self, h):
+        if 'hold=' in h.path:
+            with self.lock:
+                self.held += 1
+            self.gate.wait(penstock.DEADLINE)
+
+    def places(self, path, limit, refusal, more='&hold=1'):
+        """So many requests at a time, not one less and not one more."""
+
+        self.held = 0
+        self.gate.clear()
+        statuses = []
+
+        def hold():
+            statuses.append(self.gw.get(path + more).status)
+
+        threads = [threading.Thread(target=hold) for _ in range(limit)]
+        for thread in threads:
+            thread.start()
+        try:
+            penstock.wait_for(lambda: self.held == limit or statuses,
+                              what='%d at %s' % (limit, path))
+            self.assertEqual(self.gw.get(path).status, refusal, path)
+        finally:
+            self.gate.set()
+            for thread in threads:
+                thread.join(penstock.DEADLINE)
+        self.assertEqual(statuses, [200] * limit, path)
 
     def ask(self, *args, **kw):
         """None where the worker died with the request."""
@@ -143,13 +231,13 @@ class Test(penstock.TestCase):
         """Requests until told to stop; rules are checked as it goes."""
 
         rnd = random.Random(seed)
-        known, passed = {}, {}
+        known, passed, tuned = {}, {}, {}
 
         def fail(*what):
             self.failures.append(what)
 
         while not self.done.is_set() and not self.failures:
-            kind = rnd.randrange(7)
+            kind = rnd.randrange(14)
             try:
                 if kind == 0:
                     sku = 'S%d.%d' % (seed, rnd.randrange(40))
@@ -177,6 +265,45 @@ class Test(penstock.TestCase):
                             + (r.status == 200)
                         if passed[name] > 5:
                             fail('too many for a limit', name)
+                elif kind in (5, 6):
+                    skus = ['S%d.%d' % (seed, n)
+                            for n in rnd.sample(range(40), 3)]
+                    r = self.ask('GET', '/cells?sku=' + ','.join(skus))
+                    if r is not None:
+                        if r.status != 200:
+                            fail('cells', r)
+                        items = r.json()['items']
+                        if [i['sku'] for i in items] != skus:
+                            fail('other cells', skus, r)
+                        for i in items:
+                            if i['version'] < known.get(i['sku'], 0):
+                                fail('a cell older than its own order', i)
+                elif kind in (7, 8):
+                    r = self.ask('GET', '/erp?client=%d' % seed) \
+                        if kind == 7 else \
+                        self.ask('POST', '/erp?client=%d' % seed, body='x')
+                    if r is not None and (
+                            r.status not in (200, 503)
+                            or r.status == 503
+                            and 'queue-timeout' not in r.text):
+                        fail('budget', r)
+                    if self.most > 3:
+                        fail('too many at the ERP', self.most)
+                elif kind in (9, 10):
+                    r = self.ask('GET', '/frail')
+                    if r is not None and (
+                            r.status not in (200, 500, 503)
+                            or r.status == 503
+                            and 'circuit-open' not in r.text):
+                        fail('breaker', r)
+                elif kind == 11:
+                    r = self.ask('GET', '/running?key=k%d'
+                                 % rnd.randrange(2))
+                    if r is not None and r.status not in (200, 429):
+                        fail('concurrency', r)
+                elif kind == 12:
+                    self.tune(rnd, 't%d.%d' % (seed, rnd.randrange(8)),
+                              tuned, fail)
                 else:
                     token, status = rnd.choice(
                         [(t, 200) for t in self.good]
@@ -187,6 +314,31 @@ class Test(penstock.TestCase):
                         fail('token', status, r)
             except Exception as e:
                 fail('hangs', kind, e)
+
+    def tune(self, rnd, key, tuned, fail):
+        """Sets or ends an override; the list shows what was said last."""
+
+        path = '/tune?zone=tuned'
+        want = rnd.choice([None, 2, 3, 4])
+
+        r = self.ask('DELETE', path + '&key=' + key) if want is None else \
+            self.ask('PUT', path + '&key=' + key, body={
+                'rate': '1r/d', 'burst': want})
+
+        if r is None:
+            tuned.pop(key, None)
+        elif r.status not in ((204, 404) if want is None else (200, 201)):
+            fail('tuning', want, r)
+        else:
+            tuned[key] = want
+
+        r = self.ask('GET', path)
+        if r is not None:
+            shown = {o['key']: o['burst']
+                     for o in r.json()['zones'][0]['overrides']}
+            for key, burst in tuned.items():
+                if shown.get(key) != burst:
+                    fail('another override', key, burst, shown)
 
     def revoke(self):
         while not self.done.is_set():
@@ -207,6 +359,49 @@ class Test(penstock.TestCase):
                 'Authorization': 'Bearer ' + t}).status
                 for t in (self.good[0], self.bad[0], self.revoked)]
             self.assertEqual(status, [200, 401, 401])
+
+        sku = 'F%d' % self.fresh
+        first = self.gw.get('/cells?sku=' + sku)
+        self.assertEqual((first.status, self.gw.get('/cells?sku=' + sku).body),
+                         (200, first.body))
+
+        # the breaker closes, for all workers
+        self.ill = False
+        penstock.wait_for(
+            lambda: [self.gw.get('/frail').status for _ in range(8)]
+            == [200] * 8, what='the breaker closes')
+        self.ill = True
+
+        # a change is there for all, and goes by what was spent
+        key = '&key=F%d' % self.fresh
+        self.assertEqual(self.gw.request(
+            'PUT', '/tune?zone=tuned' + key,
+            body={'rate': '1r/d', 'burst': 3}).status, 201)
+        self.assertEqual([self.gw.get('/tuned?' + key).status
+                          for _ in range(4)], [200] * 3 + [429])
+        self.assertEqual(self.gw.request(
+            'DELETE', '/tune?zone=tuned' + key).status, 204)
+
+        self.places('/running?' + key, 2, 429)
+
+    def end(self):
+        """What the dead held has come back, and no more than that."""
+
+        for key in 'k0', 'k1':
+            path = '/running?key=' + key
+            penstock.wait_for(lambda: self.gw.get(path).status == 200)
+            self.places(path, 2, 429)
+
+        # places of the dead until their leases end, also those in the queue
+        penstock.wait_for(lambda: self.gauge('erp_budget_in_use') == 0
+                          and self.gauge('erp_budget_waiting') == 0,
+                          what='all places are free')
+        self.places('/erp?client=z', 2, 503)
+        self.assertLessEqual(self.most, 3)
+
+    def gauge(self, name):
+        return sum(v['value'] for v in self.gw.get('/status').json()[
+            'metrics']['penstock_' + name]['values'])
 
     def test_each(self):
         self.assertGreater(len(POINTS), 10)
@@ -244,6 +439,7 @@ class Test(penstock.TestCase):
 
         self.assertEqual(self.failures, [])
         self.assertFalse(any(t.is_alive() for t in threads), 'a client hangs')
+        self.end()
         self.assertEqual(self.gw.log().count('exited on signal 9'),
                          len(POINTS))
         self.gw.wait_log('died while it wrote')
@@ -272,6 +468,7 @@ class Test(penstock.TestCase):
 
         self.assertEqual(self.failures, [])
         self.calm()
+        self.end()
 
 
 if __name__ == '__main__':

@@ -124,9 +124,101 @@ test_runs_out(void **state)
 
     ps_budget_renew(b, w, 20000);
     assert_int_equal(ps_budget_grant(b, &l, 8999), 0);
+    assert_int_equal(ps_budget_count(b, PS_BUDGET_HELD, 8999), 1);
+    assert_int_equal(ps_budget_count(b, PS_BUDGET_HELD, 9000), 0);
     assert_int_equal(ps_budget_grant(b, &l, 9000), 1);
     assert_int_equal(ps_budget_look(b, a), PS_BUDGET_NONE);
     assert_int_equal(ps_budget_look(b, w), PS_BUDGET_HELD);
+
+    free(b);
+}
+
+
+/*
+ * A process may die at each step of a removal: whoever else has a place keeps
+ * it, with its id, for as long as it renews it and no longer.
+ */
+
+static void
+test_removal_cut_short(void **state)
+{
+    int                 step;
+    uint64_t            a, z;
+    ps_budget_t        *b;
+    ps_budget_entry_t  *e, *last;
+    ps_budget_limits_t  l = { 3, 0, 9 };
+
+    for (step = 0; step < 4; step++) {
+        b = table();
+
+        a = enter(b, &l, 1, 0, PS_BUDGET_HELD);
+        (void) enter(b, &l, 2, 0, PS_BUDGET_HELD);
+        z = enter(b, &l, 3, 1, PS_BUDGET_HELD);
+
+        e = &b->entry[0];
+        last = &b->entry[2];
+        assert_int_equal(e->id, a);
+        assert_int_equal(last->id, z);
+
+        /* as ps_budget_remove() goes about it */
+
+        e->state = PS_BUDGET_NONE;
+
+        if (step > 0) {
+            e->id = last->id;
+        }
+
+        if (step > 1) {
+            *e = *last;
+            e->state = PS_BUDGET_NONE;
+        }
+
+        if (step > 2) {
+            e->state = last->state;
+        }
+
+        /* its holder notices nothing */
+
+        assert_int_equal(ps_budget_look(b, z), PS_BUDGET_HELD);
+        ps_budget_renew(b, z, 20000);
+
+        /* the place that was left is free, no other is */
+
+        (void) enter(b, &l, 4, 0, PS_BUDGET_HELD);
+        (void) enter(b, &l, 5, 0, PS_BUDGET_WAITING);
+        assert_int_equal(ps_budget_count(b, PS_BUDGET_HELD, 1000), 3);
+
+        /* the others run out, this one does not */
+
+        assert_int_equal(ps_budget_grant(b, &l, 10000), 0);
+        assert_int_equal(ps_budget_count(b, PS_BUDGET_HELD, 10000), 1);
+        assert_int_equal(ps_budget_look(b, z), PS_BUDGET_HELD);
+
+        ps_budget_leave(b, z);
+        assert_int_equal(ps_budget_count(b, PS_BUDGET_HELD, 10000), 0);
+        assert_int_equal(b->n, 0);
+
+        free(b);
+    }
+}
+
+
+/* the same, where its holder is the next to do anything */
+
+static void
+test_leaves_twice(void **state)
+{
+    uint64_t            z;
+    ps_budget_t        *b = table();
+    ps_budget_limits_t  l = { 3, 0, 9 };
+
+    (void) enter(b, &l, 1, 0, PS_BUDGET_HELD);
+    z = enter(b, &l, 3, 1, PS_BUDGET_HELD);
+
+    b->entry[0] = b->entry[1];
+
+    ps_budget_leave(b, z);
+    assert_int_equal(b->n, 0);
 
     free(b);
 }
@@ -205,7 +297,7 @@ test_random(void **state)
 
         assert_int_equal(b->n, n);
         assert_true(held <= l.limit && reads <= l.limit - l.writes);
-        assert_int_equal(held, ps_budget_count(b, PS_BUDGET_HELD));
+        assert_int_equal(held, ps_budget_count(b, PS_BUDGET_HELD, 0));
     }
 
     /* everybody gets a turn at last */
@@ -235,6 +327,8 @@ main(void)
         cmocka_unit_test(test_share_of_writes),
         cmocka_unit_test(test_turns),
         cmocka_unit_test(test_runs_out),
+        cmocka_unit_test(test_removal_cut_short),
+        cmocka_unit_test(test_leaves_twice),
         cmocka_unit_test(test_narrow),
         cmocka_unit_test(test_random)
     };
