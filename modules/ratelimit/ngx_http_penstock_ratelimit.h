@@ -30,6 +30,16 @@ typedef enum {
 } ngx_http_penstock_ratelimit_result_e;
 
 
+typedef struct ngx_http_penstock_ratelimit_decision_s
+    ngx_http_penstock_ratelimit_decision_t;
+
+typedef struct ngx_http_penstock_ratelimit_ask_s
+    ngx_http_penstock_ratelimit_ask_t;
+
+typedef struct ngx_http_penstock_ratelimit_lane_s
+    ngx_http_penstock_ratelimit_lane_t;
+
+
 /* what a zone holds in shared memory */
 
 typedef struct {
@@ -58,6 +68,7 @@ typedef struct {
     ngx_uint_t                   burst;
 
     ngx_http_penstock_redis_t   *redis;      /* NULL: this host's own */
+    ngx_http_penstock_ratelimit_lane_t  *lane;      /* to it */
     ngx_uint_t                   fallback;
     ngx_flag_t                   lease;      /* sync=lease */
     void                        *leases;     /* this worker's */
@@ -153,24 +164,36 @@ struct ngx_http_penstock_running_s {
 };
 
 
-typedef struct ngx_http_penstock_ratelimit_decision_s
-    ngx_http_penstock_ratelimit_decision_t;
+/* what is asked about one item, and the answer */
+
+typedef struct {
+    ngx_str_t                        name;       /* in Redis */
+    uint64_t                         hash;
+    uint64_t                         capacity;
+    uint64_t                         cost;
+    uint64_t                         carry;      /* what this host remembers */
+    uint64_t                         backlog;    /* before the request */
+
+    unsigned                         enforced:1;
+} ngx_http_penstock_ratelimit_question_t;
 
 
 /* a question to one Redis about all items that name it */
 
-typedef struct {
-    ngx_http_penstock_redis_call_t   call;
+struct ngx_http_penstock_ratelimit_ask_s {
     ngx_http_penstock_redis_t       *redis;
     ngx_http_penstock_ratelimit_decision_t  *decision;
+    void                            *batch;  /* it is in; NULL: in none */
+    ngx_uint_t                       place;
     uint64_t                         sent;   /* ps_gcra_now() */
-    uint64_t                        *backlog;
     ngx_uint_t                       n;
 
     unsigned                         waiting:1;
     unsigned                         answered:1;
     unsigned                         admitted:1;
-} ngx_http_penstock_ratelimit_ask_t;
+
+    ngx_http_penstock_ratelimit_question_t   question[1];
+};
 
 
 /* an item that waits for a lease */
@@ -352,6 +375,30 @@ void ngx_http_penstock_ratelimit_abandon(
 ngx_http_penstock_ratelimit_ask_t *ngx_http_penstock_ratelimit_ask(
     ngx_http_penstock_ratelimit_decision_t *d, ngx_uint_t first);
 
+/* waits no longer; what is not sent yet never is */
+
+void ngx_http_penstock_ratelimit_unask(
+    ngx_http_penstock_ratelimit_ask_t *ask);
+
+/*
+ * At configuration time: the lane of the zones of one Redis, in which what
+ * the requests of a worker ask goes together; NULL: no memory.
+ */
+
+ngx_http_penstock_ratelimit_lane_t *ngx_http_penstock_ratelimit_lane(
+    ngx_conf_t *cf, ngx_http_penstock_redis_t *redis);
+
+/* puts a question into a lane; NGX_ERROR: no memory */
+
+ngx_int_t ngx_http_penstock_ratelimit_lane_put(
+    ngx_http_penstock_ratelimit_lane_t *lane,
+    ngx_http_penstock_ratelimit_ask_t *ask);
+
+/* takes it out again, sent or not */
+
+void ngx_http_penstock_ratelimit_lane_drop(
+    ngx_http_penstock_ratelimit_ask_t *ask);
+
 /* takes an answer over into the items; NGX_DECLINED where one refuses */
 
 ngx_int_t ngx_http_penstock_ratelimit_answer(
@@ -387,7 +434,7 @@ void ngx_http_penstock_ratelimit_lease_abandon(
 /* scripts: see ngx_http_penstock_ratelimit_scripts.c */
 
 extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_exact;
-extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_batch;
+extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_leased;
 extern ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_back;
 
 /*

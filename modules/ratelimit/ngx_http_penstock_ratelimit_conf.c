@@ -159,6 +159,13 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
+    if (zone->redis) {
+        zone->lane = ngx_http_penstock_ratelimit_lane(cf, zone->redis);
+        if (zone->lane == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
     rmcf = ngx_http_conf_get_module_main_conf(cf,
                                           ngx_http_penstock_ratelimit_module);
 

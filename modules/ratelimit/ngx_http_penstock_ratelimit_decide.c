@@ -107,8 +107,7 @@ void
 ngx_http_penstock_ratelimit_abandon(ngx_http_penstock_ratelimit_decision_t *d)
 {
     if (d->ask && d->ask->waiting) {
-        ngx_http_penstock_redis_cancel(&d->ask->call);
-        d->ask->waiting = 0;
+        ngx_http_penstock_ratelimit_unask(d->ask);
     }
 
     ngx_http_penstock_ratelimit_lease_abandon(d);

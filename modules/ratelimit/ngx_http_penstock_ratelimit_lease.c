@@ -506,7 +506,7 @@ ngx_http_penstock_ratelimit_lease_send(ngx_http_penstock_ratelimit_lease_t *l,
     }
 
     return ngx_http_penstock_redis_eval(l->zone->redis, call,
-                                        &ngx_http_penstock_ratelimit_batch, 1,
+                                        &ngx_http_penstock_ratelimit_leased, 1,
                                         NGX_HTTP_PENSTOCK_RATELIMIT_LEASE_ARGS,
                                         argv);
 }

@@ -18,33 +18,52 @@
  *
  * Leases that have ended become spent one by one, each at its time, so that
  * nothing drains before it was spent.
+ *
+ * MGET, as a key of another type is no error for it, but none.  "%d" is the
+ * fastest way to write a number, where Lua's integers have 64 bits.  Numbers
+ * from elsewhere that are beyond all limits are cut, or the sums of them were
+ * no numbers.
  */
 
 #define NGX_HTTP_PENSTOCK_RATELIMIT_LUA                                       \
-    "local time = redis.call('TIME')\n"                                       \
+    "local call, match, format = redis.call, string.match, string.format\n"   \
+    "local time = call('TIME')\n"                                             \
     "local now = time[1] * 1000000 + time[2]\n"                               \
-    "local function load(key, ttl)\n"                                         \
-    "    local value = redis.call('GET', key) or ''\n"                        \
-    "    local at, left, rest = string.match(value,\n"                        \
-    "                                        '^(%d+) (%d+)(.*)$')\n"          \
+    "local digits = format('%d', 2 ^ 40) == '1099511627776'\n"                \
+    "               and '%d' or '%.0f'\n"                                     \
+    "local text = format(digits, now) .. ' ' .. digits\n"                     \
+    "local function load(value, ttl)\n"                                       \
+    "    if not value then\n"                                                 \
+    "        return 0, false, 0, false, false\n"                              \
+    "    end\n"                                                               \
+    "    local at, left = match(value, '^(%d+) (%d+)$')\n"                    \
+    "    local held, sum, rest = false, 0, false\n"                           \
     "    if not at then\n"                                                    \
-    "        return 0, {}, 0, false, false\n"                                 \
+    "        at, left, rest = match(value, '^(%d+) (%d+)( .*)$')\n"           \
+    "        if not at then\n"                                                \
+    "            return 0, false, 0, false, false\n"                          \
+    "        end\n"                                                           \
     "    end\n"                                                               \
     "    at, left = tonumber(at), tonumber(left)\n"                           \
-    "    local held, sum, ended, size = {}, 0, {}, 0\n"                       \
-    "    if rest ~= '' then\n"                                                \
+    "    if #value > 40 then\n"                                               \
+    "        at, left = math.min(at, 2 ^ 53), math.min(left, 2 ^ 53)\n"       \
+    "    end\n"                                                               \
+    "    if rest then\n"                                                      \
+    "        local ended, size = {}, 0\n"                                     \
+    "        held = {}\n"                                                     \
     "        for h, ns, t in string.gmatch(rest, ' (%w+) (%d+) (%d+)') do\n"  \
     "            size = size + 3 + #h + #ns + #t\n"                           \
-    "            ns, t = tonumber(ns), math.min(tonumber(t), now + ttl)\n"    \
+    "            ns = math.min(tonumber(ns), 2 ^ 53)\n"                       \
+    "            t = math.min(tonumber(t), now + ttl)\n"                      \
     "            if t > now then\n"                                           \
     "                held[#held + 1] = {h, ns, t}\n"                          \
-    "                sum = sum + ns\n"                                        \
+    "                sum = math.min(sum + ns, 2 ^ 53)\n"                      \
     "            else\n"                                                      \
     "                ended[#ended + 1] = {t, ns}\n"                           \
     "            end\n"                                                       \
     "        end\n"                                                           \
     "        if size ~= #rest then\n"                                         \
-    "            return 0, {}, 0, false, false\n"                             \
+    "            return 0, false, 0, false, false\n"                          \
     "        end\n"                                                           \
     "        table.sort(ended, function(a, b) return a[1] < b[1] end)\n"      \
     "        for _, e in ipairs(ended) do\n"                                  \
@@ -53,81 +72,38 @@
     "            at = t\n"                                                    \
     "        end\n"                                                           \
     "    end\n"                                                               \
-    "    left = math.max(0, left - math.max(0, now - at) * 1000)\n"           \
+    "    if at < now then\n"                                                  \
+    "        left = math.max(0, left - (now - at) * 1000)\n"                  \
+    "    end\n"                                                               \
     "    return left, held, sum, true, at > now\n"                            \
     "end\n"                                                                   \
     "local function store(key, ttl, left, held, sum)\n"                       \
-    "    if left <= 0 and #held == 0 then\n"                                  \
-    "        redis.call('DEL', key)\n"                                        \
+    "    local value = format(text, left)\n"                                  \
+    "    local ms = math.ceil((left + sum) / 1e6)\n"                          \
+    "    if held and #held > 0 then\n"                                        \
+    "        for _, h in ipairs(held) do\n"                                   \
+    "            value = value .. format(' %s %.0f %.0f', h[1], h[2], h[3])\n"\
+    "        end\n"                                                           \
+    "        ms = ms + math.ceil(ttl / 1000)\n"                               \
+    "    elseif left <= 0 then\n"                                             \
+    "        call('DEL', key)\n"                                              \
     "        return\n"                                                        \
     "    end\n"                                                               \
-    "    local value = string.format('%.0f %.0f', now, left)\n"               \
-    "    local ms = math.ceil((left + sum) / 1e6)\n"                          \
-    "    for _, h in ipairs(held) do\n"                                       \
-    "        value = value .. string.format(' %s %.0f %.0f',\n"               \
-    "                                       h[1], h[2], h[3])\n"              \
-    "    end\n"                                                               \
-    "    if #held > 0 then\n"                                                 \
-    "        ms = ms + math.ceil(ttl / 1000)\n"                               \
-    "    end\n"                                                               \
-    "    redis.call('SET', key, value, 'PX',\n"                               \
-    "               string.format('%.0f', math.max(ms, 1)))\n"                \
+    "    call('SET', key, value, 'PX', format(digits, ms))\n"                 \
     "end\n"
 
 
 /*
- * The usual case, one key without leases, in a few steps: it is what a server
- * that is asked for each request spends its time on.  The same arithmetic as
- * below, which goes on from here in all other cases.
- */
-
-#define NGX_HTTP_PENSTOCK_RATELIMIT_ONE                                       \
-    "local value = #ARGV == 6 and redis.call('GET', KEYS[1])\n"               \
-    "local at, left = 0, '0'\n"                                               \
-    "if value then\n"                                                         \
-    "    at, left = string.match(value, '^(%d+) (%d+)$')\n"                   \
-    "end\n"                                                                   \
-    "if #ARGV == 6 and at then\n"                                             \
-    "    local time = redis.call('TIME')\n"                                   \
-    "    local now = time[1] * 1000000 + time[2]\n"                           \
-    "    local capacity, carry = tonumber(ARGV[1]), tonumber(ARGV[3])\n"      \
-    "    local write = false\n"                                               \
-    "    at, left = tonumber(at), tonumber(left)\n"                           \
-    "    if value then\n"                                                     \
-    "        carry = carry - ARGV[5]\n"                                       \
-    "        write = at > now\n"                                              \
-    "        if at < now then\n"                                              \
-    "            left = left - (now - at) * 1000\n"                           \
-    "        end\n"                                                           \
-    "    end\n"                                                               \
-    "    if left < carry then\n"                                              \
-    "        left, write = carry, true\n"                                     \
-    "    end\n"                                                               \
-    "    if left < 0 then\n"                                                  \
-    "        left = 0\n"                                                      \
-    "    elseif left > capacity then\n"                                       \
-    "        left, write = capacity, true\n"                                  \
-    "    end\n"                                                               \
-    "    local before, fits = left, 1\n"                                      \
-    "    if left + ARGV[2] <= capacity then\n"                                \
-    "        left = left + ARGV[2]\n"                                         \
-    "        write = write or left > before\n"                                \
-    "    elseif ARGV[4] == '1' then\n"                                        \
-    "        fits = 0\n"                                                      \
-    "    end\n"                                                               \
-    "    if write and left > 0 then\n"                                        \
-    "        redis.call('SET', KEYS[1],\n"                                    \
-    "                   string.format('%.0f %.0f', now, left), 'PX',\n"       \
-    "                   math.ceil(left / 1e6))\n"                             \
-    "    end\n"                                                               \
-    "    return {fits, before}\n"                                             \
-    "end\n"
-
-
-/*
- * Per key: capacity, cost, what the host remembers, and whether the limit is
- * enforced; then the way and the TTL of leases.  Returns 1 or 0, then for
- * each key what was left before this request.
+ * Questions of many requests in one call: KEYS are each there once, and the
+ * argument is an array in MessagePack, which costs Redis much less than an
+ * argument for each number.  It holds the way and the TTL of leases; then for
+ * each request how many limits it has, and for each of these: the number of
+ * its key, capacity, cost, what the host remembers, and whether it is
+ * enforced.
+ *
+ * Requests are taken in their order, each by what those before it have left.
+ * Returns for each limit of each request what was left before the request,
+ * and, if that is refused, -1 less that.
  *
  * What the host remembers is as old as the question was on its way.  Where
  * Redis has the key that much, the way, is taken off: or each request that
@@ -135,47 +111,50 @@
  */
 
 ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_exact = {
-    NGX_HTTP_PENSTOCK_RATELIMIT_ONE
     NGX_HTTP_PENSTOCK_RATELIMIT_LUA
-    "local reply = {1}\n"
-    "local write, spent, leases, sums = {}, {}, {}, {}\n"
-    "local ttl = tonumber(ARGV[#ARGV])\n"
-    "local way = tonumber(ARGV[#ARGV - 1])\n"
+    "local n = cmsgpack.unpack(ARGV[1])\n"
+    "local way, ttl = n[1], n[2]\n"
+    "local value = call('MGET', unpack(KEYS))\n"
+    "local left, held, sum, known, write = {}, {}, {}, {}, {}\n"
     "for i = 1, #KEYS do\n"
-    "    local a = 4 * i - 4\n"
-    "    local capacity = tonumber(ARGV[a + 1])\n"
-    "    local carry = tonumber(ARGV[a + 3])\n"
-    "    local left, held, sum, known, future = load(KEYS[i], ttl)\n"
-    "    if known then\n"
-    "        carry = carry - way\n"
-    "        write[i] = future\n"
+    "    left[i], held[i], sum[i], known[i], write[i] = load(value[i], ttl)\n"
+    "end\n"
+    "local reply, p, r = {}, 3, 0\n"
+    "while p <= #n do\n"
+    "    local first, last, fits = p + 1, p + 5 * n[p], true\n"
+    "    for q = first, last, 5 do\n"
+    "        local i, capacity, carry = n[q], n[q + 1], n[q + 3]\n"
+    "        if known[i] then\n"
+    "            carry = carry - way\n"
+    "        end\n"
+    "        if left[i] < carry then\n"
+    "            left[i], write[i] = carry, true\n"
+    "        end\n"
+    "        if left[i] > capacity then\n"
+    "            left[i], write[i] = capacity, true\n"
+    "        end\n"
+    "        if n[q + 4] == 1 and left[i] + sum[i] + n[q + 2] > capacity then\n"
+    "            fits = false\n"
+    "        end\n"
     "    end\n"
-    "    if left < carry then\n"
-    "        left, write[i] = carry, true\n"
+    "    for q = first, last, 5 do\n"
+    "        local i, cost = n[q], n[q + 2]\n"
+    "        local before = left[i] + sum[i]\n"
+    "        r = r + 1\n"
+    "        if not fits then\n"
+    "            reply[r] = -1 - before\n"
+    "        else\n"
+    "            reply[r] = before\n"
+    "            if cost > 0 and before + cost <= n[q + 1] then\n"
+    "                left[i], write[i] = left[i] + cost, true\n"
+    "            end\n"
+    "        end\n"
     "    end\n"
-    "    if left > capacity then\n"
-    "        left = capacity\n"
-    "        write[i] = true\n"
-    "    end\n"
-    "    if ARGV[a + 4] == '1'\n"
-    "       and left + sum + tonumber(ARGV[a + 2]) > capacity\n"
-    "    then\n"
-    "        reply[1] = 0\n"
-    "    end\n"
-    "    spent[i], leases[i], sums[i] = left, held, sum\n"
-    "    reply[i + 1] = left + sum\n"
+    "    p = last + 1\n"
     "end\n"
     "for i = 1, #KEYS do\n"
-    "    local a = 4 * i - 4\n"
-    "    local cost = tonumber(ARGV[a + 2])\n"
-    "    if reply[1] == 1 and cost > 0\n"
-    "       and reply[i + 1] + cost <= tonumber(ARGV[a + 1])\n"
-    "    then\n"
-    "        spent[i] = spent[i] + cost\n"
-    "        write[i] = true\n"
-    "    end\n"
-    "    if write[i] and spent[i] > 0 then\n"
-    "        store(KEYS[i], ttl, spent[i], leases[i], sums[i])\n"
+    "    if write[i] and left[i] > 0 then\n"
+    "        store(KEYS[i], ttl, left[i], held[i], sum[i])\n"
     "    end\n"
     "end\n"
     "return reply\n",
@@ -194,7 +173,7 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_exact = {
  * leased, what is spent, and what others have leased.
  */
 
-ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_batch = {
+ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_leased = {
     NGX_HTTP_PENSTOCK_RATELIMIT_LUA
     "local n = {}\n"
     "for i = 2, #ARGV do\n"
@@ -203,7 +182,9 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_batch = {
     "local capacity, interval, kept, back = n[2], n[3], n[4], n[5]\n"
     "local need, least, want = n[6], n[7], n[8]\n"
     "local carry, way, ttl = n[9], n[10], n[11]\n"
-    "local left, held, sum, known = load(KEYS[1], ttl)\n"
+    "local value = call('MGET', KEYS[1])[1]\n"
+    "local left, held, sum, known = load(value, ttl)\n"
+    "held = held or {}\n"
     "for i = #held, 1, -1 do\n"
     "    if held[i][1] == ARGV[1] then\n"
     "        left = left + math.max(0, held[i][2] - kept - back)\n"
@@ -241,7 +222,7 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_batch = {
 /* gives back; leases stay */
 
 ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_back = {
-    "local value = redis.call('GET', KEYS[1]) or ''\n"
+    "local value = redis.call('MGET', KEYS[1])[1] or ''\n"
     "local at, ns, rest = string.match(value, '^(%d+) (%d+)(.*)$')\n"
     "if not at then\n"
     "    return 0\n"

@@ -104,6 +104,12 @@ ngx_int_t ngx_http_penstock_redis_eval(ngx_http_penstock_redis_t *redis,
 
 void ngx_http_penstock_redis_cancel(ngx_http_penstock_redis_call_t *call);
 
+/* in a cluster the slot of a key: one script call may name keys of one slot
+   only; else NGX_ERROR */
+
+ngx_int_t ngx_http_penstock_redis_slot(ngx_http_penstock_redis_t *redis,
+    const ngx_str_t *key);
+
 /* whether a send would be tried now */
 
 ngx_uint_t ngx_http_penstock_redis_up(ngx_http_penstock_redis_t *redis);

@@ -12,8 +12,6 @@
 #define NGX_HTTP_PENSTOCK_REDIS_NUMBER  (1 + NGX_SIZE_T_LEN + 2)
 
 
-static ngx_int_t ngx_http_penstock_redis_slot(
-    ngx_http_penstock_redis_t *redis, const ngx_str_t *key);
 static size_t ngx_http_penstock_redis_size(ngx_uint_t n,
     const ngx_str_t *args);
 static u_char *ngx_http_penstock_redis_write(u_char *p, ngx_uint_t n,
@@ -161,7 +159,7 @@ ngx_http_penstock_redis_eval(ngx_http_penstock_redis_t *redis,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_penstock_redis_slot(ngx_http_penstock_redis_t *redis,
     const ngx_str_t *key)
 {
