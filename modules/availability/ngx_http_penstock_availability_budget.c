@@ -27,7 +27,8 @@ static time_t ngx_http_penstock_av_budget_retry(
 static ngx_http_penstock_gate_t  ngx_http_penstock_av_budget_gate = {
     ngx_http_penstock_av_budget_enter,
     NULL,
-    ngx_http_penstock_av_budget_leave
+    ngx_http_penstock_av_budget_leave,
+    NULL
 };
 
 

@@ -122,6 +122,8 @@ ngx_int_t ngx_http_penstock_set_state(ngx_http_request_t *r,
  * client that leaves ends the request; without, its abort is ignored until
  * the request is resumed.
  *
+ * unwatch: goes on as if it were parked without "watch".
+ *
  * wake: posts the resume; the handler is then called again, possibly also
  * without a wake, so it must be a function of its own state.  Never runs the
  * request inline; may be called for a request that is not parked (no-op).
@@ -131,6 +133,7 @@ ngx_int_t ngx_http_penstock_set_state(ngx_http_request_t *r,
 
 ngx_int_t ngx_http_penstock_park(ngx_http_request_t *r, ngx_msec_t timeout,
     ngx_uint_t watch);
+void ngx_http_penstock_unwatch(ngx_http_request_t *r);
 void ngx_http_penstock_wake(ngx_http_request_t *r);
 ngx_uint_t ngx_http_penstock_timed_out(ngx_http_request_t *r);
 

@@ -31,9 +31,13 @@ typedef void (*ngx_http_penstock_exchange_pt)(ngx_http_penstock_exchange_t *x);
  * to it.  Gates are registered in postconfiguration and entered in that
  * order.  "state" is the gate's own pointer for this exchange, NULL at first.
  *
+ * early: the exchange will probably be started, but something else is asked
+ * first; what takes a round trip may be asked for beside it, and enter finds
+ * it in "state".  NGX_OK: and so may those behind; NGX_DECLINED: they not.
+ *
  * enter: NGX_OK: go on.  NGX_AGAIN: wait; the gate will call
- * ngx_http_penstock_exchange_continue(), and is then entered again.
- * NGX_ERROR, or an HTTP status: the exchange ends unsent with it, and with
+ * ngx_http_penstock_exchange_continue(), and is then entered again; with
+ * x->idle set nothing is under way for it, and it may end.  NGX_ERROR, or an HTTP status: the exchange ends unsent with it, and with
  * x->problem and x->retry_after where these are set.
  *
  * answered: the answer is there, or given up; x tells.  NGX_OK: fine.
@@ -51,6 +55,7 @@ typedef struct {
     ngx_int_t  (*enter)(ngx_http_penstock_exchange_t *x, void **state);
     ngx_int_t  (*answered)(ngx_http_penstock_exchange_t *x, void **state);
     void       (*leave)(ngx_http_penstock_exchange_t *x, void **state);
+    ngx_int_t  (*early)(ngx_http_penstock_exchange_t *x, void **state);
 } ngx_http_penstock_gate_t;
 
 
@@ -95,6 +100,8 @@ struct ngx_http_penstock_exchange_s {
                                                     after "headers" */
     ngx_http_penstock_problem_t    *problem;     /* of a refusal */
     time_t                          retry_after; /* s; 0: not said */
+    unsigned                        idle:1;      /* waits, nothing is under
+                                                    way */
 
     /* the outcome */
 
@@ -136,11 +143,25 @@ struct ngx_http_penstock_exchange_s {
 
 /*
  * NGX_OK: the handler will be called, later, be it for a refusal of a gate.
- * NGX_ERROR: it won't.  The host must be parked without "watch" right after,
- * unless it has been answered.
+ * NGX_ERROR: it won't.  The host must be parked right after, unless it
+ * has been answered; without "watch" but where it is idle (below).
  */
 
 ngx_int_t ngx_http_penstock_exchange_start(ngx_http_penstock_exchange_t *x);
+
+/*
+ * early: asks the gates for what can be asked for side by side with what
+ * decides whether the exchange is started; x is set as for the start.  cancel:
+ * it is not; what the gates have is given back.
+ *
+ * idle: whether it waits for its turn only.  The host is to be parked with
+ * "watch" then: a client that leaves ends it, and its turn is the next one's.
+ * The host is woken when that becomes so.
+ */
+
+void ngx_http_penstock_exchange_early(ngx_http_penstock_exchange_t *x);
+void ngx_http_penstock_exchange_cancel(ngx_http_penstock_exchange_t *x);
+ngx_uint_t ngx_http_penstock_exchange_idle(ngx_http_penstock_exchange_t *x);
 
 /*
  * gate: in postconfiguration; the structure is static.  NGX_ERROR: no memory

@@ -13,6 +13,8 @@
 #include "ngx_http_penstock_filter.h"
 
 
+static ngx_int_t ngx_http_penstock_gate_guard(
+    ngx_http_penstock_exchange_t *x);
 static ngx_int_t ngx_http_penstock_gate_enter(
     ngx_http_penstock_exchange_t *x);
 static void ngx_http_penstock_gate_leave(ngx_http_penstock_exchange_t *x);
@@ -50,9 +52,8 @@ ngx_http_penstock_exchange_gate(ngx_conf_t *cf,
 ngx_int_t
 ngx_http_penstock_exchange_start(ngx_http_penstock_exchange_t *x)
 {
-    ngx_int_t            rc;
-    ngx_uint_t           n;
-    ngx_pool_cleanup_t  *cln;
+    ngx_int_t   rc;
+    ngx_uint_t  n;
 
     (void) ngx_http_penstock_gates(x, &n);
 
@@ -60,16 +61,8 @@ ngx_http_penstock_exchange_start(ngx_http_penstock_exchange_t *x)
         return ngx_http_penstock_exchange_send(x);
     }
 
-    if (!x->guarded) {
-        cln = ngx_pool_cleanup_add(x->host->pool, 0);
-        if (cln == NULL) {
-            return NGX_ERROR;
-        }
-
-        cln->handler = ngx_http_penstock_gate_cleanup;
-        cln->data = x;
-
-        x->guarded = 1;
+    if (ngx_http_penstock_gate_guard(x) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     x->event.handler = ngx_http_penstock_gate_handler;
@@ -98,6 +91,43 @@ ngx_http_penstock_exchange_start(ngx_http_penstock_exchange_t *x)
     }
 
     return NGX_OK;
+}
+
+
+void
+ngx_http_penstock_exchange_early(ngx_http_penstock_exchange_t *x)
+{
+    ngx_uint_t                  i, n;
+    ngx_http_penstock_gate_t  **gate;
+
+    gate = ngx_http_penstock_gates(x, &n);
+
+    if (n == 0 || ngx_http_penstock_gate_guard(x) != NGX_OK) {
+        return;
+    }
+
+    for (i = 0; i < n; i++) {
+
+        if (gate[i]->early && gate[i]->early(x, &x->gate[i]) != NGX_OK) {
+            return;
+        }
+    }
+}
+
+
+void
+ngx_http_penstock_exchange_cancel(ngx_http_penstock_exchange_t *x)
+{
+    if (x->guarded && x->request == NULL && !x->held) {
+        ngx_http_penstock_gate_leave(x);
+    }
+}
+
+
+ngx_uint_t
+ngx_http_penstock_exchange_idle(ngx_http_penstock_exchange_t *x)
+{
+    return x->held && x->idle;
 }
 
 
@@ -158,6 +188,31 @@ ngx_http_penstock_exchange_judge(ngx_http_penstock_exchange_t *x)
 }
 
 
+/* whatever ends the host, the gates get back what is theirs */
+
+static ngx_int_t
+ngx_http_penstock_gate_guard(ngx_http_penstock_exchange_t *x)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    if (x->guarded) {
+        return NGX_OK;
+    }
+
+    cln = ngx_pool_cleanup_add(x->host->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_penstock_gate_cleanup;
+    cln->data = x;
+
+    x->guarded = 1;
+
+    return NGX_OK;
+}
+
+
 /* NGX_OK, NGX_AGAIN; NGX_DECLINED: refused, and x says with what */
 
 static ngx_int_t
@@ -168,6 +223,8 @@ ngx_http_penstock_gate_enter(ngx_http_penstock_exchange_t *x)
     ngx_http_penstock_gate_t  **gate;
 
     gate = ngx_http_penstock_gates(x, &n);
+
+    x->idle = 0;
 
     for ( /* void */ ; x->at < n; x->at++) {
 
@@ -261,10 +318,24 @@ ngx_http_penstock_gate_handler(ngx_event_t *ev)
 
         if (rc == NGX_AGAIN) {
 
+            if (x->idle) {
+
+                /* to be parked in the other way */
+
+                ngx_http_penstock_wake(r);
+            }
+
             /* a gate may have started a subrequest of its own */
 
             ngx_http_run_posted_requests(c);
             return;
+        }
+
+        if (rc == NGX_OK) {
+
+            /* from here on it is under way, whether or not its client stays */
+
+            ngx_http_penstock_unwatch(r);
         }
 
         if (rc == NGX_OK && ngx_http_penstock_exchange_send(x) != NGX_OK) {

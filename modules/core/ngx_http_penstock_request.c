@@ -191,6 +191,19 @@ ngx_http_penstock_park(ngx_http_request_t *r, ngx_msec_t timeout,
 
 
 void
+ngx_http_penstock_unwatch(ngx_http_request_t *r)
+{
+    ngx_http_penstock_request_t  *pr;
+
+    pr = ngx_http_penstock_find_request(r->main);
+
+    if (pr && pr->parked) {
+        r->main->read_event_handler = ngx_http_block_reading;
+    }
+}
+
+
+void
 ngx_http_penstock_wake(ngx_http_request_t *r)
 {
     ngx_http_penstock_request_t  *pr;

@@ -110,6 +110,10 @@ ngx_int_t ngx_http_penstock_token_zone(ngx_conf_t *cf,
 ngx_int_t ngx_http_penstock_token(ngx_http_penstock_bearer_t *bearer,
     ngx_http_request_t *host, ngx_pool_t *pool, ngx_str_t *value);
 
+/* whether there seems to be one */
+
+ngx_uint_t ngx_http_penstock_token_ready(ngx_http_penstock_client_t *client);
+
 /* the same without waiting and asking: NGX_OK, NGX_DECLINED or NGX_ERROR */
 
 ngx_int_t ngx_http_penstock_token_here(ngx_http_penstock_bearer_t *bearer,

@@ -56,6 +56,8 @@ static ngx_int_t ngx_http_penstock_credentials_answered(
     ngx_http_penstock_exchange_t *x, void **state);
 static void ngx_http_penstock_credentials_leave(
     ngx_http_penstock_exchange_t *x, void **state);
+static ngx_int_t ngx_http_penstock_credentials_early(
+    ngx_http_penstock_exchange_t *x, void **state);
 
 static ngx_int_t ngx_http_penstock_credentials_header_filter(
     ngx_http_request_t *r);
@@ -131,7 +133,8 @@ ngx_module_t  ngx_http_penstock_credentials_module = {
 static ngx_http_penstock_gate_t  ngx_http_penstock_credentials_gate = {
     ngx_http_penstock_credentials_enter,
     ngx_http_penstock_credentials_answered,
-    ngx_http_penstock_credentials_leave
+    ngx_http_penstock_credentials_leave,
+    ngx_http_penstock_credentials_early
 };
 
 
@@ -643,6 +646,22 @@ ngx_http_penstock_credentials_leave(ngx_http_penstock_exchange_t *x,
     ngx_http_penstock_bearer_t *bearer = *state;
 
     ngx_http_penstock_wait_leave(&bearer->waiter);
+}
+
+
+/* nothing is held while a token is on its way */
+
+static ngx_int_t
+ngx_http_penstock_credentials_early(ngx_http_penstock_exchange_t *x,
+    void **state)
+{
+    ngx_http_penstock_credentials_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(x->host,
+                                        ngx_http_penstock_credentials_module);
+
+    return (clcf->client && !ngx_http_penstock_token_ready(clcf->client))
+           ? NGX_DECLINED : NGX_OK;
 }
 
 

@@ -187,6 +187,17 @@ ngx_http_penstock_token(ngx_http_penstock_bearer_t *bearer,
 }
 
 
+ngx_uint_t
+ngx_http_penstock_token_ready(ngx_http_penstock_client_t *client)
+{
+    ngx_http_penstock_token_t  *t;
+
+    t = ngx_http_penstock_zone_data(client->zone);
+
+    return t->len && (ngx_msec_int_t) (t->end - ngx_current_msec) > 0;
+}
+
+
 ngx_int_t
 ngx_http_penstock_token_here(ngx_http_penstock_bearer_t *bearer,
     ngx_pool_t *pool, ngx_str_t *value)

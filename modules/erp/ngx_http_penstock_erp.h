@@ -167,6 +167,7 @@ typedef struct {
 
 typedef struct {
     ngx_http_request_t                  *request;
+    ngx_http_penstock_exchange_t        *exchange;   /* that it is for */
     ngx_http_penstock_erp_keys_t        *keys;
     ngx_str_t                            text;       /* the client's key */
     ngx_str_t                            id;         /* unique over clients */
@@ -186,6 +187,7 @@ typedef struct {
     ngx_http_penstock_redis_call_t       call;
     ngx_event_t                          renew;
     unsigned                             asking:1;
+    unsigned                             claiming:1; /* it asks for that */
     unsigned                             held:1;
     unsigned                             kept:1;     /* the outcome is */
 } ngx_http_penstock_erp_claim_t;
@@ -363,7 +365,9 @@ uint64_t ngx_http_penstock_erp_breaker_opened(void *breaker);
  *
  * A passage is of one exchange, in its host's pool, zeroed.  enter: NGX_OK,
  * NGX_AGAIN: waits, x is continued; NGX_DECLINED: passage->full or ->late
- * says why.  leave: with "busy" the server may still be at it: the place
+ * says why.  early, before that: takes a place that is free, without waiting
+ * for one; NGX_DECLINED: Redis is not asked, so that enter will take no
+ * longer.  leave: with "busy" the server may still be at it: the place
  * stays taken until its lease ends.
  */
 
@@ -379,13 +383,17 @@ typedef struct {
     unsigned                             queue_max;
     unsigned                             write:1;
     unsigned                             asking:1;   /* Redis */
+    unsigned                             early:1;    /* for a free place */
     unsigned                             listed:1;   /* in "waiting", "held" */
     unsigned                             entered:1;
     unsigned                             in:1;
     unsigned                             full:1;
     unsigned                             late:1;
+    unsigned                             left:1;
 } ngx_http_penstock_erp_passage_t;
 
+ngx_int_t ngx_http_penstock_erp_enter_early(
+    ngx_http_penstock_erp_passage_t *p);
 ngx_int_t ngx_http_penstock_erp_enter(ngx_http_penstock_erp_passage_t *p,
     ngx_msec_t timeout);
 void ngx_http_penstock_erp_leave(ngx_http_penstock_erp_passage_t *p,
@@ -406,12 +414,13 @@ uint64_t ngx_http_penstock_erp_budget_level(void *budget);
 
 /*
  * For _budget_redis.c: a passage is in; it could not be entered, as the queue
- * is full; Redis does not count it, so that it must find its place in this
- * host's own table.
+ * is full; there was no free place for one that was early; Redis does not
+ * count it, so that it must find its place in this host's own table.
  */
 
 void ngx_http_penstock_erp_granted(ngx_http_penstock_erp_passage_t *p);
 void ngx_http_penstock_erp_rejected(ngx_http_penstock_erp_passage_t *p);
+void ngx_http_penstock_erp_none_free(ngx_http_penstock_erp_passage_t *p);
 void ngx_http_penstock_erp_fall_back(ngx_http_penstock_erp_passage_t *p);
 
 /* Redis does not answer; it does, and those that wait here go there */

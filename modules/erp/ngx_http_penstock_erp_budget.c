@@ -29,6 +29,8 @@ typedef struct {
 } ngx_http_penstock_erp_places_t;
 
 
+static ngx_int_t ngx_http_penstock_erp_queue(
+    ngx_http_penstock_erp_passage_t *p);
 static ngx_int_t ngx_http_penstock_erp_local_enter(
     ngx_http_penstock_erp_passage_t *p);
 static void ngx_http_penstock_erp_limits(
@@ -56,19 +58,9 @@ ngx_http_penstock_erp_enter(ngx_http_penstock_erp_passage_t *p,
         p->timer.data = p;
         p->timer.log = p->exchange->host->connection->log;
 
-        if (p->budget->redis) {
-
-            if (ngx_http_penstock_erp_remote_enter(p) == NGX_OK) {
-                ngx_add_timer(&p->timer, timeout);
-                ngx_http_penstock_erp_wait(p);
-
-                return NGX_AGAIN;
-            }
-
-            ngx_http_penstock_erp_alone(p->budget);
-        }
-
-        if (ngx_http_penstock_erp_local_enter(p) == NGX_AGAIN) {
+        if ((p->early && !p->in)
+            || (!p->early && ngx_http_penstock_erp_queue(p) == NGX_AGAIN))
+        {
             ngx_add_timer(&p->timer, timeout);
         }
     }
@@ -78,6 +70,42 @@ ngx_http_penstock_erp_enter(ngx_http_penstock_erp_passage_t *p,
     }
 
     return (p->full || p->late) ? NGX_DECLINED : NGX_AGAIN;
+}
+
+
+ngx_int_t
+ngx_http_penstock_erp_enter_early(ngx_http_penstock_erp_passage_t *p)
+{
+    if (p->budget->redis == NULL || !p->budget->sharing) {
+        return NGX_DECLINED;
+    }
+
+    p->early = 1;
+
+    if (ngx_http_penstock_erp_remote_enter(p) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_penstock_erp_wait(p);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_erp_queue(ngx_http_penstock_erp_passage_t *p)
+{
+    if (p->budget->redis) {
+
+        if (ngx_http_penstock_erp_remote_enter(p) == NGX_OK) {
+            ngx_http_penstock_erp_wait(p);
+            return NGX_AGAIN;
+        }
+
+        ngx_http_penstock_erp_alone(p->budget);
+    }
+
+    return ngx_http_penstock_erp_local_enter(p);
 }
 
 
@@ -304,9 +332,27 @@ ngx_http_penstock_erp_rejected(ngx_http_penstock_erp_passage_t *p)
 }
 
 
+/* a request with a key that is not to be sent must not hold up the queue */
+
+void
+ngx_http_penstock_erp_none_free(ngx_http_penstock_erp_passage_t *p)
+{
+    p->early = 0;
+    p->remote = 0;
+
+    if (!p->entered) {
+        ngx_http_penstock_erp_unlist(p);
+
+    } else if (ngx_http_penstock_erp_queue(p) == NGX_DECLINED) {
+        ngx_http_penstock_erp_rejected(p);
+    }
+}
+
+
 void
 ngx_http_penstock_erp_fall_back(ngx_http_penstock_erp_passage_t *p)
 {
+    p->early = 0;
     p->remote = 0;
 
     if (ngx_http_penstock_erp_local_enter(p) == NGX_DECLINED) {
@@ -322,8 +368,13 @@ ngx_http_penstock_erp_leave(ngx_http_penstock_erp_passage_t *p,
     ngx_http_penstock_erp_budget_t  *budget;
     ngx_http_penstock_erp_places_t  *places;
 
+    if (p->left) {
+        return;
+    }
+
     budget = p->budget;
 
+    p->left = 1;
     ngx_http_penstock_erp_unlist(p);
 
     if (p->in && busy) {
@@ -339,7 +390,6 @@ ngx_http_penstock_erp_leave(ngx_http_penstock_erp_passage_t *p,
 
     if (p->remote) {
         ngx_http_penstock_erp_remote_leave(p);
-        p->remote = 0;
     }
 
     if (p->local == 0) {

@@ -219,7 +219,8 @@ ngx_http_penstock_erp_remote_enter(ngx_http_penstock_erp_passage_t *p)
     args[1].data = client;
     args[1].len = ngx_hex_dump(client, (u_char *) &p->client, 8) - client;
     args[2].data = queue;
-    args[2].len = ngx_http_penstock_digits(queue, p->queue_max) - queue;
+    args[2].len = ngx_http_penstock_digits(queue, p->early ? 0 : p->queue_max)
+                  - queue;
 
     p->call.handler = ngx_http_penstock_erp_entered;
     p->call.data = p;
@@ -249,9 +250,14 @@ ngx_http_penstock_erp_entered(ngx_http_penstock_redis_call_t *call,
 
     rc = ngx_http_penstock_erp_reply(p->budget, call, reply);
 
-    /* it was late meanwhile, and has left */
+    if (p->left) {
 
-    if (p->late) {
+        /* asked again, the question may have come after the leave */
+
+        if (rc == NGX_HTTP_PENSTOCK_ERP_IN) {
+            ngx_http_penstock_erp_remote_leave(p);
+        }
+
         return;
     }
 
@@ -266,7 +272,14 @@ ngx_http_penstock_erp_entered(ngx_http_penstock_redis_call_t *call,
         break;
 
     case NGX_HTTP_PENSTOCK_ERP_QUEUE_FULL:
-        ngx_http_penstock_erp_rejected(p);
+
+        if (p->early) {
+            ngx_http_penstock_erp_none_free(p);
+
+        } else {
+            ngx_http_penstock_erp_rejected(p);
+        }
+
         break;
 
     default:
@@ -275,7 +288,12 @@ ngx_http_penstock_erp_entered(ngx_http_penstock_redis_call_t *call,
             ngx_http_penstock_erp_remote_leave(p);
         }
 
-        ngx_http_penstock_erp_fall_back(p);
+        if (p->early && !p->entered) {
+            ngx_http_penstock_erp_none_free(p);
+
+        } else {
+            ngx_http_penstock_erp_fall_back(p);
+        }
     }
 }
 

@@ -19,6 +19,10 @@ static ngx_int_t ngx_http_penstock_erp_uuid(
     ngx_http_penstock_erp_claim_t *claim);
 static void ngx_http_penstock_erp_claimed(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static ngx_int_t ngx_http_penstock_erp_record(
+    ngx_http_penstock_erp_claim_t *claim,
+    ngx_http_penstock_redis_call_t *call,
+    ngx_http_penstock_erp_outcome_e outcome, ngx_str_t *answer);
 static void ngx_http_penstock_erp_settled(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
 static void ngx_http_penstock_erp_claim_hold(
@@ -163,6 +167,7 @@ ngx_http_penstock_erp_prepare(ngx_http_penstock_erp_ctx_t *ctx)
     cln->handler = ngx_http_penstock_erp_claim_cleanup;
 
     claim->request = r;
+    claim->exchange = &ctx->exchange;
     claim->keys = ngx_http_penstock_zone_conf(ctx->conf->keys);
     claim->ttl = (ngx_msec_t) ctx->conf->ttl * 1000;
     claim->lease = ctx->conf->lease;
@@ -381,6 +386,7 @@ ngx_http_penstock_erp_claim(ngx_http_penstock_erp_claim_t *claim,
     }
 
     claim->asking = 1;
+    claim->claiming = 1;
 
     return NGX_AGAIN;
 }
@@ -394,6 +400,7 @@ ngx_http_penstock_erp_claimed(ngx_http_penstock_redis_call_t *call,
     ngx_http_penstock_erp_claim_t  *claim = call->data;
 
     claim->asking = 0;
+    claim->claiming = 0;
 
     ngx_http_penstock_wake(claim->request);
 
@@ -456,17 +463,7 @@ ngx_int_t
 ngx_http_penstock_erp_settle(ngx_http_penstock_erp_claim_t *claim,
     ngx_http_penstock_erp_outcome_e outcome, ngx_str_t *answer)
 {
-    u_char            key[NGX_HTTP_PENSTOCK_ERP_KEY_LEN];
-    u_char            ttl[NGX_INT64_LEN];
-    ngx_str_t         argv[6];
-
     static ngx_str_t  none = ngx_string("");
-    static ngx_str_t  states[] = {
-        ngx_string("done"),
-        ngx_string("unknown"),
-        ngx_string("gone"),
-        ngx_string("undo")
-    };
 
     if (claim->renew.timer_set) {
         ngx_del_timer(&claim->renew);
@@ -488,6 +485,38 @@ ngx_http_penstock_erp_settle(ngx_http_penstock_erp_claim_t *claim,
         return NGX_OK;
     }
 
+    claim->call.handler = ngx_http_penstock_erp_settled;
+    claim->call.data = claim;
+    claim->call.pool = claim->request->pool;
+
+    if (ngx_http_penstock_erp_record(claim, &claim->call, outcome, answer)
+        != NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    claim->asking = 1;
+
+    return NGX_AGAIN;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_erp_record(ngx_http_penstock_erp_claim_t *claim,
+    ngx_http_penstock_redis_call_t *call,
+    ngx_http_penstock_erp_outcome_e outcome, ngx_str_t *answer)
+{
+    u_char            key[NGX_HTTP_PENSTOCK_ERP_KEY_LEN];
+    u_char            ttl[NGX_INT64_LEN];
+    ngx_str_t         argv[6];
+
+    static ngx_str_t  states[] = {
+        ngx_string("done"),
+        ngx_string("unknown"),
+        ngx_string("gone"),
+        ngx_string("undo")
+    };
+
     argv[0] = ngx_http_penstock_erp_redis_key(claim, key);
 
     argv[1].data = claim->owner;
@@ -499,21 +528,9 @@ ngx_http_penstock_erp_settle(ngx_http_penstock_erp_claim_t *claim,
     argv[4].len = ngx_http_penstock_digits(ttl, claim->ttl) - ttl;
     argv[5] = *answer;
 
-    claim->call.handler = ngx_http_penstock_erp_settled;
-    claim->call.data = claim;
-    claim->call.pool = claim->request->pool;
-
-    if (ngx_http_penstock_redis_eval(claim->keys->redis, &claim->call,
-                                     &ngx_http_penstock_erp_settle_script, 1,
-                                     6, argv)
-        != NGX_OK)
-    {
-        return NGX_OK;
-    }
-
-    claim->asking = 1;
-
-    return NGX_AGAIN;
+    return ngx_http_penstock_redis_eval(claim->keys->redis, call,
+                                        &ngx_http_penstock_erp_settle_script,
+                                        1, 6, argv);
 }
 
 
@@ -581,17 +598,35 @@ ngx_http_penstock_erp_claim_renew(ngx_event_t *ev)
 
 /*
  * A request that ends in the middle leaves its key to run out: what became
- * of it is unknown.
+ * of it is unknown.  But one that was not sent, as its client has left while
+ * it waited for its turn, gives it back.
  */
 
 static void
 ngx_http_penstock_erp_claim_cleanup(void *data)
 {
+    static ngx_str_t                none = ngx_string("");
+
     ngx_http_penstock_erp_claim_t  *claim = data;
 
     if (claim->renew.timer_set) {
         ngx_del_timer(&claim->renew);
     }
+
+    if (claim->exchange->request || !(claim->held || claim->claiming)) {
+        return;
+    }
+
+    claim->held = 0;
+
+    if (claim->keys->redis == NULL) {
+        ngx_http_penstock_erp_keys_settle(claim, NGX_HTTP_PENSTOCK_ERP_UNDO,
+                                          &none);
+        return;
+    }
+
+    (void) ngx_http_penstock_erp_record(claim, NULL,
+                                        NGX_HTTP_PENSTOCK_ERP_UNDO, &none);
 }
 
 

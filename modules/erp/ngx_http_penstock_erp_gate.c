@@ -28,6 +28,8 @@ static ngx_int_t ngx_http_penstock_erp_circuit_answered(
     ngx_http_penstock_exchange_t *x, void **state);
 static void ngx_http_penstock_erp_circuit_leave(
     ngx_http_penstock_exchange_t *x, void **state);
+static ngx_int_t ngx_http_penstock_erp_circuit_early(
+    ngx_http_penstock_exchange_t *x, void **state);
 
 static ngx_int_t ngx_http_penstock_erp_budget_enter(
     ngx_http_penstock_exchange_t *x, void **state);
@@ -35,6 +37,10 @@ static ngx_int_t ngx_http_penstock_erp_budget_answered(
     ngx_http_penstock_exchange_t *x, void **state);
 static void ngx_http_penstock_erp_budget_leave(
     ngx_http_penstock_exchange_t *x, void **state);
+static ngx_int_t ngx_http_penstock_erp_budget_early(
+    ngx_http_penstock_exchange_t *x, void **state);
+static ngx_http_penstock_erp_passage_t *ngx_http_penstock_erp_passage(
+    ngx_http_penstock_exchange_t *x, ngx_http_penstock_erp_loc_conf_t *conf);
 
 static ngx_int_t ngx_http_penstock_erp_gate_refuse(
     ngx_http_penstock_exchange_t *x, const char *type, const char *detail,
@@ -47,14 +53,16 @@ static ngx_uint_t ngx_http_penstock_erp_overloaded(
 ngx_http_penstock_gate_t  ngx_http_penstock_erp_breaker_gate = {
     ngx_http_penstock_erp_circuit_enter,
     ngx_http_penstock_erp_circuit_answered,
-    ngx_http_penstock_erp_circuit_leave
+    ngx_http_penstock_erp_circuit_leave,
+    ngx_http_penstock_erp_circuit_early
 };
 
 
 ngx_http_penstock_gate_t  ngx_http_penstock_erp_budget_gate = {
     ngx_http_penstock_erp_budget_enter,
     ngx_http_penstock_erp_budget_answered,
-    ngx_http_penstock_erp_budget_leave
+    ngx_http_penstock_erp_budget_leave,
+    ngx_http_penstock_erp_budget_early
 };
 
 
@@ -180,12 +188,28 @@ ngx_http_penstock_erp_circuit_leave(ngx_http_penstock_exchange_t *x,
 }
 
 
+/* no place is taken for what an open circuit will refuse */
+
+static ngx_int_t
+ngx_http_penstock_erp_circuit_early(ngx_http_penstock_exchange_t *x,
+    void **state)
+{
+    ngx_http_penstock_erp_loc_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(x->host, ngx_http_penstock_erp_module);
+
+    return (conf->breaker
+            && ngx_http_penstock_erp_breaker_state(conf->breaker)
+               != PS_BREAKER_CLOSED)
+           ? NGX_DECLINED : NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_http_penstock_erp_budget_enter(ngx_http_penstock_exchange_t *x,
     void **state)
 {
     ngx_int_t                          rc;
-    ngx_str_t                          client;
     ngx_http_penstock_erp_passage_t   *p;
     ngx_http_penstock_erp_loc_conf_t  *conf;
 
@@ -198,24 +222,10 @@ ngx_http_penstock_erp_budget_enter(ngx_http_penstock_exchange_t *x,
     p = *state;
 
     if (p == NULL) {
-        p = ngx_pcalloc(x->host->pool,
-                        sizeof(ngx_http_penstock_erp_passage_t));
+        p = ngx_http_penstock_erp_passage(x, conf);
         if (p == NULL) {
             return NGX_ERROR;
         }
-
-        if (ngx_http_penstock_erp_client(x->host, conf->client, &client)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        p->budget = ngx_http_penstock_zone_conf(conf->budget);
-        p->exchange = x;
-        p->write = x->write;
-        p->queue_max = (unsigned) conf->queue;
-        p->client = ((uint64_t) ngx_crc32_long(client.data, client.len) << 32)
-                    | ngx_murmur_hash2(client.data, client.len);
 
         *state = p;
     }
@@ -224,6 +234,10 @@ ngx_http_penstock_erp_budget_enter(ngx_http_penstock_exchange_t *x,
 
     if (rc == NGX_OK) {
         ngx_http_penstock_count(p->budget->granted, 1);
+    }
+
+    if (rc == NGX_AGAIN) {
+        x->idle = 1;
     }
 
     if (rc != NGX_DECLINED) {
@@ -238,6 +252,56 @@ ngx_http_penstock_erp_budget_enter(ngx_http_penstock_exchange_t *x,
                          "was not sent."
                        : "Too many requests wait for the server. This one was "
                          "not sent.", 1);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_erp_budget_early(ngx_http_penstock_exchange_t *x,
+    void **state)
+{
+    ngx_http_penstock_erp_passage_t   *p;
+    ngx_http_penstock_erp_loc_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(x->host, ngx_http_penstock_erp_module);
+
+    if (conf->budget == NULL || *state) {
+        return NGX_OK;
+    }
+
+    p = ngx_http_penstock_erp_passage(x, conf);
+
+    if (p && ngx_http_penstock_erp_enter_early(p) == NGX_OK) {
+        *state = p;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_http_penstock_erp_passage_t *
+ngx_http_penstock_erp_passage(ngx_http_penstock_exchange_t *x,
+    ngx_http_penstock_erp_loc_conf_t *conf)
+{
+    ngx_str_t                         client;
+    ngx_http_penstock_erp_passage_t  *p;
+
+    p = ngx_pcalloc(x->host->pool, sizeof(ngx_http_penstock_erp_passage_t));
+
+    if (p == NULL
+        || ngx_http_penstock_erp_client(x->host, conf->client, &client)
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
+    p->budget = ngx_http_penstock_zone_conf(conf->budget);
+    p->exchange = x;
+    p->write = x->write;
+    p->queue_max = (unsigned) conf->queue;
+    p->client = ((uint64_t) ngx_crc32_long(client.data, client.len) << 32)
+                | ngx_murmur_hash2(client.data, client.len);
+
+    return p;
 }
 
 

@@ -246,6 +246,11 @@ ngx_http_penstock_erp_keys_settle(ngx_http_penstock_erp_claim_t *claim,
 
     claim->kept = 1;
 
+    if (outcome == NGX_HTTP_PENSTOCK_ERP_UNDO) {
+        outcome = rec->since ? NGX_HTTP_PENSTOCK_ERP_LOST
+                             : NGX_HTTP_PENSTOCK_ERP_GONE;
+    }
+
     if (outcome == NGX_HTTP_PENSTOCK_ERP_GONE) {
 
         /* to be swept; a find does not see it any more */

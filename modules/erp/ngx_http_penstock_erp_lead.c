@@ -20,6 +20,7 @@ static ngx_int_t ngx_http_penstock_erp_look(ngx_http_penstock_erp_ctx_t *ctx);
 static void ngx_http_penstock_erp_looked(ngx_http_penstock_exchange_t *x);
 static ngx_int_t ngx_http_penstock_erp_found(
     ngx_http_penstock_erp_ctx_t *ctx);
+static void ngx_http_penstock_erp_aim(ngx_http_penstock_erp_ctx_t *ctx);
 static ngx_int_t ngx_http_penstock_erp_send(ngx_http_penstock_erp_ctx_t *ctx);
 static void ngx_http_penstock_erp_sent(ngx_http_penstock_exchange_t *x);
 static ngx_http_penstock_erp_outcome_e ngx_http_penstock_erp_outcome(
@@ -115,7 +116,12 @@ ngx_http_penstock_erp_handler(ngx_http_request_t *r)
         }
 
         if (rc == NGX_AGAIN) {
-            return ngx_http_penstock_park(r, 0, 0);
+
+            /* what only waits for its turn ends with its client */
+
+            return ngx_http_penstock_park(r, 0,
+                             ngx_http_penstock_exchange_idle(&ctx->exchange)
+                             || ngx_http_penstock_exchange_idle(&ctx->lookup));
         }
 
         if (rc == NGX_DONE) {
@@ -187,9 +193,19 @@ ngx_http_penstock_erp_begin(ngx_http_penstock_erp_ctx_t *ctx)
 
     ctx->state = NGX_HTTP_PENSTOCK_ERP_CLAIMING;
 
-    return ngx_http_penstock_erp_claim(ctx->claim, ctx->conf->reconcile
+    rc = ngx_http_penstock_erp_claim(ctx->claim, ctx->conf->reconcile
                                             ? NGX_HTTP_PENSTOCK_ERP_CLAIM_LOOK
                                             : NGX_HTTP_PENSTOCK_ERP_CLAIM);
+
+    if (rc == NGX_AGAIN) {
+
+        /* most keys are new: a place is asked for in the same round trip */
+
+        ngx_http_penstock_erp_aim(ctx);
+        ngx_http_penstock_exchange_early(&ctx->exchange);
+    }
+
+    return rc;
 }
 
 
@@ -207,10 +223,13 @@ ngx_http_penstock_erp_claimed(ngx_http_penstock_erp_ctx_t *ctx)
         ngx_http_penstock_count(claim->keys->counters[claim->verdict], 1);
     }
 
-    switch (claim->verdict) {
-
-    case NGX_HTTP_PENSTOCK_ERP_NEW:
+    if (claim->verdict == NGX_HTTP_PENSTOCK_ERP_NEW) {
         return ngx_http_penstock_erp_send(ctx);
+    }
+
+    ngx_http_penstock_exchange_cancel(&ctx->exchange);
+
+    switch (claim->verdict) {
 
     case NGX_HTTP_PENSTOCK_ERP_RECONCILE:
         return ngx_http_penstock_erp_look(ctx);
@@ -334,6 +353,22 @@ ngx_http_penstock_erp_found(ngx_http_penstock_erp_ctx_t *ctx)
 }
 
 
+static void
+ngx_http_penstock_erp_aim(ngx_http_penstock_erp_ctx_t *ctx)
+{
+    ngx_http_penstock_exchange_t  *x;
+
+    x = &ctx->exchange;
+
+    x->host = ctx->request;
+    x->handler = ngx_http_penstock_erp_sent;
+    x->data = ctx;
+    x->max_size = NGX_HTTP_PENSTOCK_ERP_ANSWER;
+    x->spool = 1;
+    x->write = ctx->unsafe;
+}
+
+
 static ngx_int_t
 ngx_http_penstock_erp_send(ngx_http_penstock_erp_ctx_t *ctx)
 {
@@ -366,18 +401,15 @@ ngx_http_penstock_erp_send(ngx_http_penstock_erp_ctx_t *ctx)
         x->nheaders = 1;
     }
 
-    x->host = r;
-    x->handler = ngx_http_penstock_erp_sent;
-    x->data = ctx;
-    x->max_size = NGX_HTTP_PENSTOCK_ERP_ANSWER;
-    x->spool = 1;
-    x->write = ctx->unsafe;
+    ngx_http_penstock_erp_aim(ctx);
 
     if (ngx_http_penstock_exchange_start(x) == NGX_OK) {
         return NGX_AGAIN;
     }
 
 failed:
+
+    ngx_http_penstock_exchange_cancel(x);
 
     if (ctx->claim) {
         (void) ngx_http_penstock_erp_settle(ctx->claim,

@@ -71,7 +71,8 @@ static ngx_int_t ngx_http_penstock_probe_exchange_init(ngx_conf_t *cf);
 static ngx_http_penstock_gate_t  ngx_http_penstock_probe_gate = {
     ngx_http_penstock_probe_gate_enter,
     ngx_http_penstock_probe_gate_answered,
-    ngx_http_penstock_probe_gate_leave
+    ngx_http_penstock_probe_gate_leave,
+    NULL
 };
 
 
