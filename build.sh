@@ -14,6 +14,7 @@ usage: ./build.sh COMMAND
   build [plain|asan|probe]   the module: build/plain/objs/$so
                              (asan: with sanitizers and the tests' probes;
                              probe: with the tests' probes)
+  package                    a Debian package of it: build/package/*.deb
   demo [--orders FILE] [--erp tryton] [--gateways N] [--keep]
                              the gateway before an ERP, orders through it;
                              tryton: a real one; N gateways on one Redis
@@ -31,7 +32,7 @@ usage: ./build.sh COMMAND
                              only; --fresh: with new chroots
   nightly                    what takes longer: matrix, test --valgrind,
                              1000 reloads, fuzz 60
-  deps [build|analyze|demo|test|bench|fuzz|tryton|all]
+  deps [build|package|analyze|demo|test|bench|fuzz|tryton|all]
                              installs the packages a command needs
   clean                      removes what was built
 
@@ -60,6 +61,7 @@ die() {
 . "$root/tests/run/analyze.sh"
 . "$root/tests/run/matrix.sh"
 . "$root/tests/run/nginx.sh"
+. "$root/tests/run/package.sh"
 
 
 need() {
@@ -150,7 +152,7 @@ case $command in
     deps)
         for set in ${1:-test}; do
             case $set in
-                build|analyze|demo|test|bench|fuzz|tryton)
+                build|package|analyze|demo|test|bench|fuzz|tryton)
                     set=packages_$set
                     need ${!set}
                     ;;
@@ -159,8 +161,8 @@ case $command in
                         $packages_tryton
                     ;;
                 *)
-                    die "deps for what? build, analyze, demo, test, bench," \
-                        "fuzz, tryton or all"
+                    die "deps for what? build, package, analyze, demo, test," \
+                        "bench, fuzz, tryton or all"
                     ;;
             esac
         done
@@ -176,6 +178,10 @@ case $command in
     build)
         need $packages_build
         build_module "${1:-plain}"
+        ;;
+    package)
+        need $packages_package
+        build_package
         ;;
     demo)
         need $packages_demo
@@ -210,7 +216,9 @@ case $command in
         run_matrix "$@"
         ;;
     clean)
-        rm -rf "$build"
+        # what stands there of chroots is root's
+        rm -rf "$build" 2> /dev/null \
+            || as_root rm -rf --one-file-system "$build"
         ;;
     ''|help|-h|--help)
         usage

@@ -3,10 +3,11 @@
 
 packages_build="gcc libc6-dev make nginx nginx-dev libhiredis-dev
     libjansson-dev libjwt-dev libpcre2-dev libssl-dev"
+packages_package="$packages_build debhelper dpkg-dev"
 packages_demo="$packages_build redis-server python3 curl openssl"
 packages_analyze="$packages_build cppcheck vera++"
-packages_test="$packages_demo $packages_analyze libcmocka-dev perl procps
-    prometheus
+packages_test="$packages_demo $packages_analyze $packages_package
+    debootstrap libcmocka-dev perl procps prometheus
     libipc-run-perl liblist-moreutils-perl libscalar-list-utils-perl
     libtest-base-perl libtest-longstring-perl libtext-diff-perl liburi-perl
     libwww-perl libtest-json-schema-acceptance-perl python3-jsonschema"
