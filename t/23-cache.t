@@ -187,7 +187,52 @@ $main::good
 
 
 
-=== TEST 7: a held token expires in the cache
+=== TEST 7: what a worker has met last counts no more than the zone does
+--- config
+location = /a {
+    auth_jwt "api";
+    auth_jwt_key_file $TEST_NGINX_KEYS/a.json;
+    auth_jwt_scope read;
+    add_header X-Sub $jwt_claim_sub;
+    empty_gif;
+}
+location = /b {
+    auth_jwt "api";
+    auth_jwt_key_file $TEST_NGINX_KEYS/b.json;
+    empty_gif;
+}
+location = /write {
+    auth_jwt "api";
+    auth_jwt_key_file $TEST_NGINX_KEYS/a.json;
+    auth_jwt_scope write;
+    empty_gif;
+}
+location = /i {
+    auth_jwt "api";
+    auth_jwt_issuer j key_file=$TEST_NGINX_KEYS/a.json audience=x;
+    empty_gif;
+}
+--- request eval
+[("GET /a") x 4, "GET /b", "GET /write", "GET /i", ("GET /a") x 3,
+ "GET /status?format=prometheus"]
+--- more_headers eval
+# the last but one is shorter, the last differs in one letter of its claims
+my $short = $main::good;
+CORE::chop($short);
+my $other = $main::good;
+$other =~ s/\.(.{5})(.)/".$1" . ($2 eq 'A' ? 'B' : 'A')/e;
+[($main::good) x 7, $main::good, $short, $other, ""]
+--- response_headers eval
+[("X-Sub: s") x 4, ("X-Sub: ") x 3, "X-Sub: s", ("X-Sub: ") x 3]
+--- error_code eval
+[200, 200, 200, 200, 401, 403, 401, 200, 401, 401, 200]
+--- response_body_like eval
+[("GIF") x 4, "signature", "scope", "issuer", "GIF", "", "",
+ qr/result="hit"\} 5\n/]
+
+
+
+=== TEST 8: a held token expires in the cache
 --- config
 location = /t {
     auth_jwt "api";
@@ -222,7 +267,7 @@ our $soon = PenstockTokens::bearer(PenstockTokens::mint('a', 'ES256',
 
 
 
-=== TEST 8: any difference in the token is another token
+=== TEST 9: any difference in the token is another token
 --- config
 location = /t {
     auth_jwt "api";
@@ -240,7 +285,7 @@ location = /t {
 
 
 
-=== TEST 9: without a kid few keys are tried, and never more
+=== TEST 10: without a kid few keys are tried, and never more
 --- config
 location = /many {
     auth_jwt "api";
@@ -266,7 +311,7 @@ $main::bare
 
 
 
-=== TEST 10: a zone of the smallest size, with tokens that don't fit twice
+=== TEST 11: a zone of the smallest size, with tokens that don't fit twice
 --- http_config
 auth_jwt_zone small:32k;
 --- config
@@ -288,7 +333,7 @@ location = /t {
 
 
 
-=== TEST 11: results are counted, once a request
+=== TEST 12: results are counted, once a request
 --- config
 auth_jwt "api";
 auth_jwt_key_file $TEST_NGINX_KEYS/a.json;

@@ -162,6 +162,7 @@ ngx_http_penstock_av_header(ngx_http_request_t *r, const char **p)
     value.len = vlen;
 
     if (nlen == sizeof("Content-Type") - 1
+        && ngx_tolower(key.data[8]) == 't'
         && ngx_strncasecmp(key.data, (u_char *) "Content-Type", nlen) == 0)
     {
         r->headers_out.content_type = value;
@@ -212,7 +213,10 @@ ngx_http_penstock_av_header(ngx_http_request_t *r, const char **p)
         break;
 
     case 13:
-        if (ngx_strncasecmp(key.data, (u_char *) "Last-Modified", 13) == 0) {
+        if (ngx_tolower(key.data[0]) == 'l'
+            && ngx_strncasecmp(key.data, (u_char *) "Last-Modified", 13)
+               == 0)
+        {
             r->headers_out.last_modified = h;
             r->headers_out.last_modified_time =
                                   ngx_parse_http_time(value.data, value.len);

@@ -5,6 +5,7 @@
  * ntags * (hash[8] len[2] name) nheaders * (nlen[2] vlen[4] name value) body
  */
 
+#include <endian.h>
 #include <string.h>
 
 #include "ps_record.h"
@@ -16,7 +17,7 @@
 
 static void ps_record_head(ps_record_t *record, const char *p);
 static char *ps_put(char *p, uint64_t n, unsigned bytes);
-static uint64_t ps_get(const char *p, unsigned bytes);
+static inline uint64_t ps_get(const char *p, unsigned bytes);
 
 
 size_t
@@ -217,16 +218,15 @@ ps_put(char *p, uint64_t n, unsigned bytes)
 }
 
 
-static uint64_t
+/* "bytes" is a constant where it is called: one load each */
+
+static inline uint64_t
 ps_get(const char *p, unsigned bytes)
 {
     uint64_t  n;
 
     n = 0;
+    memcpy(&n, p, bytes);
 
-    while (bytes--) {
-        n = n << 8 | (unsigned char) p[bytes];
-    }
-
-    return n;
+    return le64toh(n);
 }

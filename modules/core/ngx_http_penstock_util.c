@@ -178,14 +178,20 @@ ngx_http_penstock_age(ngx_msec_t then)
 u_char *
 ngx_http_penstock_digits(u_char *p, uint64_t n)
 {
-    u_char  *from, digits[NGX_INT64_LEN];
+    u_char    *last;
+    uint64_t   rest;
 
-    from = digits + NGX_INT64_LEN;
+    last = p + 1;
 
-    do {
-        *--from = (u_char) (n % 10 + '0');
-        n /= 10;
-    } while (n);
+    for (rest = n; rest >= 10; rest /= 10) {
+        last++;
+    }
 
-    return ngx_cpymem(p, from, digits + NGX_INT64_LEN - from);
+    for (p = last; n >= 10; n /= 10) {
+        *--p = (u_char) (n % 10 + '0');
+    }
+
+    *--p = (u_char) (n + '0');
+
+    return last;
 }

@@ -101,10 +101,14 @@ ps_correlation_name_check(const char *name, size_t len)
 void
 ps_uuid7(char *text, uint64_t usec, const uint8_t *random)
 {
-    int                i, n;
-    uint64_t           ms, sub;
-    uint8_t            b[16];
-    static const char  hex[] = "0123456789abcdef";
+    int                   i;
+    uint64_t              ms, sub;
+    uint8_t               b[16];
+
+    static const char     hex[] = "0123456789abcdef";
+    static const uint8_t  at[] = {
+        0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34
+    };
 
     ms = usec / 1000;
     sub = (usec % 1000) * 4096 / 1000;
@@ -120,13 +124,10 @@ ps_uuid7(char *text, uint64_t usec, const uint8_t *random)
 
     b[8] = (uint8_t) (0x80 | (b[8] & 0x3f));
 
-    for (i = 0, n = 0; i < 16; i++) {
-
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            text[n++] = '-';
-        }
-
-        text[n++] = hex[b[i] >> 4];
-        text[n++] = hex[b[i] & 0x0f];
+    for (i = 0; i < 16; i++) {
+        text[at[i]] = hex[b[i] >> 4];
+        text[at[i] + 1] = hex[b[i] & 0x0f];
     }
+
+    text[8] = text[13] = text[18] = text[23] = '-';
 }

@@ -4,12 +4,25 @@
  * token and of what it was verified with.  A record holds the verdict on the
  * signature and the claims; everything that may differ by time or location
  * is judged each time.
+ *
+ * A channel sends the same token with each request.  So before it hashes, a
+ * worker compares the token with those that it has met within the last
+ * second (ps_recent.h).  After that second it asks the shared zone again,
+ * whose entry thus stays among those used last.
  */
 
 #include "ngx_http_penstock_oauth.h"
 #include "ps_bearer.h"
+#include "ps_recent.h"
 
 
+static ngx_int_t ngx_http_penstock_oauth_known(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
+    const ps_token_t **token);
+static void ngx_http_penstock_oauth_met(
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
+    const ps_token_t *token);
+static void ngx_http_penstock_oauth_forget(void *data);
 static ps_jwt_error_e ngx_http_penstock_oauth_judge(
     ngx_http_penstock_oauth_loc_conf_t *olcf, const ps_token_t *token,
     ngx_uint_t *issuer);
@@ -26,6 +39,10 @@ static ps_jwt_error_e ngx_http_penstock_oauth_try(
 
 static u_char          ngx_http_penstock_oauth_decoded[PS_JWS_MAX];
 static ps_token_buf_t  ngx_http_penstock_oauth_buf;
+
+/* of this worker; freed with the cycle, before the module is unloaded */
+
+static ps_recent_t    *ngx_http_penstock_oauth_recent;
 
 
 ps_jwt_error_e
@@ -50,6 +67,17 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
 
     omcf = ngx_http_get_module_main_conf(r, ngx_http_penstock_oauth_module);
 
+    rc = ngx_http_penstock_oauth_known(r, olcf, text, token);
+
+    if (rc == NGX_OK) {
+        ngx_http_penstock_count(omcf->hits, 1);
+        return ngx_http_penstock_oauth_judge(olcf, *token, issuer);
+    }
+
+    if (rc == NGX_ERROR) {
+        return PS_JWT_MEMORY;
+    }
+
     parts[0] = *text;
     parts[1].data = olcf->trust->fingerprint;
     parts[1].len = NGX_HTTP_PENSTOCK_KEY_LEN;
@@ -62,6 +90,7 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
 
     if (rc == NGX_OK) {
         ngx_http_penstock_count(omcf->hits, 1);
+        ngx_http_penstock_oauth_met(olcf, text, copy);
         *token = copy;
 
         return ngx_http_penstock_oauth_judge(olcf, copy, issuer);
@@ -123,6 +152,84 @@ ngx_http_penstock_oauth_verify(ngx_http_request_t *r,
 }
 
 
+/* NGX_OK and a copy in r->pool, NGX_DECLINED: not met lately, NGX_ERROR */
+
+static ngx_int_t
+ngx_http_penstock_oauth_known(ngx_http_request_t *r,
+    ngx_http_penstock_oauth_loc_conf_t *olcf, ngx_str_t *text,
+    const ps_token_t **token)
+{
+    size_t       size;
+    ps_token_t  *copy;
+    const void  *found;
+
+    if (ngx_http_penstock_oauth_recent == NULL) {
+        return NGX_DECLINED;
+    }
+
+    found = ps_recent_find(ngx_http_penstock_oauth_recent, text->data,
+                           text->len, olcf->trust->fingerprint,
+                           ngx_current_msec, &size);
+    if (found == NULL) {
+        return NGX_DECLINED;
+    }
+
+    /* the request may outlive the entry */
+
+    copy = ngx_palloc(r->pool, size);
+    if (copy == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(copy, found, size);
+    *token = copy;
+
+    return NGX_OK;
+}
+
+
+/*
+ * Only what the shared zone knows is kept here, so a token that is used once
+ * costs no copy.  No memory for it is no fault: the zone has it.
+ */
+
+static void
+ngx_http_penstock_oauth_met(ngx_http_penstock_oauth_loc_conf_t *olcf,
+    ngx_str_t *text, const ps_token_t *token)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    if (ngx_http_penstock_oauth_recent == NULL) {
+
+        cln = ngx_pool_cleanup_add(ngx_cycle->pool, 0);
+        if (cln == NULL) {
+            return;
+        }
+
+        ngx_http_penstock_oauth_recent = ngx_calloc(sizeof(ps_recent_t),
+                                                    ngx_cycle->log);
+        if (ngx_http_penstock_oauth_recent == NULL) {
+            return;
+        }
+
+        cln->handler = ngx_http_penstock_oauth_forget;
+    }
+
+    ps_recent_keep(ngx_http_penstock_oauth_recent, text->data, text->len,
+                   olcf->trust->fingerprint, token, token->size,
+                   ngx_current_msec);
+}
+
+
+static void
+ngx_http_penstock_oauth_forget(void *data)
+{
+    ps_recent_free(ngx_http_penstock_oauth_recent);
+    ngx_free(ngx_http_penstock_oauth_recent);
+    ngx_http_penstock_oauth_recent = NULL;
+}
+
+
 /* the issuer that the token names, and the location's rules for it, now */
 
 static ps_jwt_error_e
@@ -163,6 +270,14 @@ ngx_http_penstock_oauth_judge(ngx_http_penstock_oauth_loc_conf_t *olcf,
     now = (double) tp->sec + (double) tp->msec / 1000;
 
     rules = list[i].rules;
+
+    if (olcf->bound) {
+
+        /* found above */
+
+        rules.iss.data = NULL;
+    }
+
     rules.leeway = (double) olcf->leeway;
     rules.proofs = (olcf->mtls ? PS_TOKEN_X5T : 0)
                    | (olcf->dpop ? PS_TOKEN_JKT : 0);
