@@ -86,7 +86,10 @@ typedef struct {
     unsigned                           late:1;     /* followed, though there
                                                       were invalidations */
     unsigned                           slot:1;     /* we are its filler */
-    unsigned                           refresh:1;  /* old, used, to be read */
+    unsigned                           old:1;      /* used though it is stale,
+                                                      as it is renewed */
+    unsigned                           refresh:1;  /* ... by us */
+    unsigned                           soft:1;     /* purged so: stale */
     unsigned                           stale:1;    /* used since it failed */
     unsigned                           plain:1;    /* seen in Redis: another
                                                       program's */
@@ -175,6 +178,8 @@ struct ngx_http_penstock_cells_s {
     uint64_t                          *more_times; /* of the rest of these */
     uint64_t                          *hard;       /* of hard purges: of the
                                                       epoch, then as times */
+    uint64_t                          *soft;       /* likewise */
+    uint64_t                          *more_soft;
     ps_tags_t                         *extra;
     ngx_uint_t                         known;
     ngx_str_t                         *raw;        /* what it holds of each
@@ -278,6 +283,7 @@ typedef struct {
     ngx_uint_t                         ntags;
     ps_tags_t                         *names;      /* for Redis; or NULL */
     unsigned                           plain:1;
+    unsigned                           soft:1;     /* purged so: we read it */
 } ngx_http_penstock_cells_store_t;
 
 void ngx_http_penstock_cells_store(ngx_http_penstock_cells_t *c,

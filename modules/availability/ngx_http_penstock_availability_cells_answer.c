@@ -143,8 +143,11 @@ static void
 ngx_http_penstock_cells_sum(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cells_sum_t *sum)
 {
+    uint64_t                   now, until;
     ngx_uint_t                 i;
     ngx_http_penstock_cell_t  *cell;
+
+    now = ngx_http_penstock_av_now();
 
     ngx_memzero(sum, sizeof(ngx_http_penstock_cells_sum_t));
 
@@ -155,7 +158,8 @@ ngx_http_penstock_cells_sum(ngx_http_penstock_cells_t *c,
         cell = &c->cell[i];
 
         sum->oldest = ngx_min(sum->oldest, cell->created);
-        sum->until = ngx_min(sum->until, cell->created + cell->fresh);
+        until = cell->soft ? now : cell->created + cell->fresh;
+        sum->until = ngx_min(sum->until, until);
 
         if (cell->stale) {
             sum->stale++;
@@ -169,7 +173,7 @@ ngx_http_penstock_cells_sum(ngx_http_penstock_cells_t *c,
         } else {
             sum->held++;
             sum->redis += cell->from_redis;
-            sum->refresh += cell->refresh;
+            sum->refresh += cell->old;
         }
     }
 }

@@ -20,22 +20,21 @@
 
 /*
  * KEYS: zone, epoch, tags; ARGV: ms to keep a tag.  Gives the clock, the
- * epoch, and the tags' times, as the look for an answer does.  A soft purge
- * voids a cell, too.  Then, likewise, the times of hard purges.
+ * epoch, and the tags' times, as the look for an answer does.  Then,
+ * likewise, the times of hard purges, and of soft ones.
  */
 
 static ngx_http_penstock_redis_script_t  ngx_http_penstock_cells_times = {
     NGX_HTTP_PENSTOCK_AV_LUA
     "local r={0}\n"
-    "local n=#KEYS\n"
-    "for i=2,n do\n"
+    "local n=#KEYS-1\n"
+    "for i=2,n+1 do\n"
     "local a,h,s=times(KEYS[i],i==2 and '0' or ARGV[1])\n"
     "if i==2 and a==0 then\n"
     "a=now now=now+1\n"
     "set(KEYS[i],text(a),'0')\n"
     "end\n"
-    "r[i]=text(math.max(a,s))\n"
-    "r[n+i-1]=text(h)\n"
+    "r[i],r[n+i],r[2*n+i]=text(a),text(h),text(s)\n"
     "end\n"
     "r[1]=text(now)\n"
     "redis.call('HSET',KEYS[1],'clock',r[1])\n"
@@ -313,18 +312,18 @@ ngx_http_penstock_cells_times_handler(ngx_http_penstock_redis_call_t *call,
 
     if (call->status == NGX_HTTP_PENSTOCK_REDIS_OK
         && reply->type == REDIS_REPLY_ARRAY
-        && reply->elements == 3 + 2 * c->ntimes)
+        && reply->elements == 1 + 3 * (1 + c->ntimes))
     {
         clock = ngx_http_penstock_cells_number(reply->element[0]);
         epoch = ngx_http_penstock_cells_number(reply->element[1]);
 
         times = ngx_palloc(c->request->pool,
-                           (1 + 2 * c->ntimes) * sizeof(uint64_t));
+                           (2 + 3 * c->ntimes) * sizeof(uint64_t));
     }
 
     if (times && clock && epoch) {
 
-        for (i = 0; i <= 2 * c->ntimes; i++) {
+        for (i = 0; i < 2 + 3 * c->ntimes; i++) {
             times[i] = ngx_http_penstock_cells_number(reply->element[2 + i]);
         }
 
@@ -332,9 +331,11 @@ ngx_http_penstock_cells_times_handler(ngx_http_penstock_redis_call_t *call,
             c->clock = clock;
             c->times = times;
             c->hard = times + c->ntimes;
+            c->soft = c->hard + 1 + c->ntimes;
 
         } else {
             c->more_times = times;
+            c->more_soft = times + 1 + 2 * c->ntimes;
         }
 
         c->epoch = epoch;

@@ -18,6 +18,9 @@
 #define NGX_HTTP_PENSTOCK_CELLS_PLAIN  1000
 
 
+static ngx_uint_t ngx_http_penstock_cells_usable(
+    ngx_http_penstock_cells_t *c, ngx_http_penstock_cell_t *cell,
+    ps_record_t *record, uint64_t now);
 static ngx_uint_t ngx_http_penstock_cells_dropped(
     ngx_http_penstock_cells_t *c, ngx_uint_t i);
 static ngx_int_t ngx_http_penstock_cells_judge(ngx_http_penstock_cells_t *c,
@@ -37,11 +40,11 @@ ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c)
 {
     uint64_t                          now, envelope;
     ngx_str_t                         text, last;
-    ngx_uint_t                        i, n;
+    ngx_uint_t                        i, n, nsoft, wanted;
     ps_record_t                       record;
     ngx_http_penstock_cell_t         *cell;
     ngx_http_penstock_cells_pack_t    pack;
-    ngx_http_penstock_cells_store_t  *store;
+    ngx_http_penstock_cells_store_t  *store, *soft;
 
     store = ngx_pcalloc(c->request->pool,
                         c->n * sizeof(ngx_http_penstock_cells_store_t));
@@ -49,7 +52,13 @@ ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c)
         return;
     }
 
+    /* from its end, those that were purged softly */
+
+    soft = store + c->n;
+
     n = 0;
+    nsoft = 0;
+    wanted = 0;
     envelope = 0;
     now = ngx_http_penstock_av_now();
 
@@ -61,6 +70,12 @@ ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c)
         if (!ngx_http_penstock_cells_wanted(c, cell)) {
             continue;
         }
+
+        wanted++;
+
+        /* what is held here stands no more, or we should not have asked */
+
+        cell->valid = 0;
 
         if (cell->held && ngx_http_penstock_cells_dropped(c, i)) {
 
@@ -89,6 +104,24 @@ ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c)
                 store[n].cell = cell;
                 store[n].plain = 1;
                 n++;
+            }
+
+            continue;
+
+        case NGX_BUSY:
+
+            if (ngx_http_penstock_cells_usable(c, cell, &record, now)) {
+                soft--;
+                nsoft++;
+
+                soft->cell = cell;
+                soft->soft = 1;
+
+                if (ngx_http_penstock_cells_own_tags(c, soft, &record)
+                    != NGX_OK)
+                {
+                    return;
+                }
             }
 
             continue;
@@ -143,12 +176,45 @@ ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c)
         cell->state = NGX_HTTP_PENSTOCK_CELL_HAVE;
         cell->held = 1;
         cell->valid = 1;
+        cell->soft = 0;
+        cell->old = 0;
         cell->refresh = 0;
         cell->remote = 0;
         cell->from_redis = 1;
     }
 
     ngx_http_penstock_cells_store(c, store, n);
+
+    if (n + nsoft < wanted) {
+
+        /* the upstream is asked anyhow: for these too */
+
+        return;
+    }
+
+    for (i = 0; i < nsoft; i++) {
+        cell = soft[i].cell;
+
+        cell->state = NGX_HTTP_PENSTOCK_CELL_HAVE;
+        cell->soft = 1;
+        cell->old = 1;
+        cell->refresh = 1;
+        cell->remote = 0;
+    }
+
+    ngx_http_penstock_cells_store(c, soft, nsoft);
+}
+
+
+/* whether what we hold is that record, and may be shown while we read it */
+
+static ngx_uint_t
+ngx_http_penstock_cells_usable(ngx_http_penstock_cells_t *c,
+    ngx_http_penstock_cell_t *cell, ps_record_t *record, uint64_t now)
+{
+    return !c->background && cell->held
+           && cell->created == record->created && cell->while_revalidate
+           && now < cell->created + cell->fresh + cell->while_revalidate;
 }
 
 
@@ -181,13 +247,16 @@ ngx_http_penstock_cells_dropped(ngx_http_penstock_cells_t *c, ngx_uint_t i)
 }
 
 
-/* NGX_OK: the record stands; NGX_ABORT: it is none; NGX_DECLINED: void */
+/*
+ * NGX_OK: the record stands; NGX_BUSY: it was purged softly; NGX_ABORT: it is
+ * none; NGX_DECLINED: void.
+ */
 
 static ngx_int_t
 ngx_http_penstock_cells_judge(ngx_http_penstock_cells_t *c, ngx_uint_t i,
     ps_record_t *record, ngx_http_penstock_cells_pack_t *pack)
 {
-    uint64_t                   newest, t;
+    uint64_t                   newest, soft, t, s;
     ps_tag_t                   tag;
     ngx_uint_t                 k, j, base;
     const char                *p;
@@ -207,10 +276,12 @@ ngx_http_penstock_cells_judge(ngx_http_penstock_cells_t *c, ngx_uint_t i,
     }
 
     newest = ngx_max(c->epoch, c->times[cell->sku]);
+    soft = ngx_max(c->soft[0], c->soft[1 + cell->sku]);
     base = c->axis[0].n;
 
     if (c->axis[1].asked) {
         newest = ngx_max(newest, c->times[base + cell->location]);
+        soft = ngx_max(soft, c->soft[1 + base + cell->location]);
         base += c->axis[1].n;
     }
 
@@ -220,6 +291,7 @@ ngx_http_penstock_cells_judge(ngx_http_penstock_cells_t *c, ngx_uint_t i,
         ps_record_tag(&p, &tag);
 
         t = UINT64_MAX;
+        s = 0;
 
         for (j = 0; j < c->extra->n; j++) {
 
@@ -231,18 +303,25 @@ ngx_http_penstock_cells_judge(ngx_http_penstock_cells_t *c, ngx_uint_t i,
 
             if (j < c->known) {
                 t = c->times[base + j];
+                s = c->soft[1 + base + j];
 
             } else if (c->more_times) {
                 t = c->more_times[j - c->known];
+                s = c->more_soft[1 + j - c->known];
             }
 
             break;
         }
 
         newest = ngx_max(newest, t);
+        soft = ngx_max(soft, s);
     }
 
-    return (newest < record->clock) ? NGX_OK : NGX_DECLINED;
+    if (newest >= record->clock) {
+        return NGX_DECLINED;
+    }
+
+    return (soft < record->clock) ? NGX_OK : NGX_BUSY;
 }
 
 
@@ -255,15 +334,16 @@ static ngx_int_t
 ngx_http_penstock_cells_plain(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cell_t *cell, ngx_str_t *raw)
 {
-    ngx_uint_t                     i;
+    ngx_uint_t                     i, place;
     ngx_array_t                   *a;
     ngx_http_penstock_av_valid_t  *valid;
 
     if (!cell->marked) {
 
-        if (c->times[cell->sku]
-            || (c->axis[1].asked
-                && c->times[c->axis[0].n + cell->location]))
+        place = c->axis[0].n + cell->location;
+
+        if (c->times[cell->sku] || c->soft[1 + cell->sku]
+            || (c->axis[1].asked && (c->times[place] || c->soft[1 + place])))
         {
             return NGX_DECLINED;
         }

@@ -136,7 +136,7 @@ ngx_http_penstock_cells_take(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cell_t *cell, ps_cell_t *held, uint64_t now)
 {
     uint64_t                        fresh_until;
-    ngx_uint_t                      valid, trusted, have, refresh;
+    ngx_uint_t                      valid, soft, trusted, have, old;
     ngx_http_penstock_tag_table_t  *table;
 
     table = ngx_http_penstock_av_tag_table(c->zone);
@@ -168,29 +168,33 @@ ngx_http_penstock_cells_take(ngx_http_penstock_cells_t *c,
     }
 
     valid = !ngx_http_penstock_cells_void(table, held);
+    soft = ngx_http_penstock_cells_soft(table, held);
     trusted = ngx_http_penstock_cells_trusted(c, held, now);
     fresh_until = held->created + held->fresh;
 
     have = 0;
-    refresh = 0;
+    old = 0;
 
     if (cell->state == NGX_HTTP_PENSTOCK_CELL_FOLLOW
         && held->made_by == (uint32_t) cell->fill
-        && (!cell->late || valid))
+        && !(held->flags & PS_CELL_SOFT)
+        && (!cell->late || (valid && !soft)))
     {
         /* our request is older than an invalidation that came meanwhile */
 
         have = 1;
         cell->collapsed = 1;
 
-    } else if (valid && trusted && now < fresh_until) {
+    } else if (valid && !soft && trusted && now < fresh_until) {
         have = 1;
 
-    } else if (valid && trusted
+    } else if (valid && trusted && held->while_revalidate
                && now < fresh_until + held->while_revalidate)
     {
+        /* a purge ends its freshness, and begins no new time */
+
         have = 1;
-        refresh = 1;
+        old = 1;
 
     } else if (now >= fresh_until + ngx_max(held->while_revalidate,
                                             held->if_error))
@@ -213,8 +217,14 @@ ngx_http_penstock_cells_take(ngx_http_penstock_cells_t *c,
     cell->while_revalidate = held->while_revalidate;
     cell->if_error = held->if_error;
     cell->held = 1;
-    cell->valid = valid;
-    cell->refresh = refresh;
+    cell->soft = soft;
+    cell->old = old;
+    cell->refresh = old;
+
+    /* who can't ask Redis doesn't know what was changed there */
+
+    cell->valid = valid && !soft && !(held->flags & PS_CELL_DIRTY)
+                  && !ngx_http_penstock_cells_touched(table, held);
 
     if (have) {
         cell->state = NGX_HTTP_PENSTOCK_CELL_HAVE;
@@ -356,10 +366,7 @@ ngx_http_penstock_cells_joins(ngx_http_penstock_cells_t *c,
 
     ngx_http_penstock_cells_tag(c, cell, &cell_tags);
 
-    return !ngx_http_penstock_cells_void(table, &cell_tags)
-           && !ngx_http_penstock_cells_later(table->pushed,
-                                             NGX_HTTP_PENSTOCK_BUCKETS,
-                                             table->pushed_all, &cell_tags);
+    return !ngx_http_penstock_cells_touched(table, &cell_tags);
 }
 
 

@@ -39,10 +39,17 @@ void ngx_http_penstock_cells_tag(ngx_http_penstock_cells_t *c,
 ngx_uint_t ngx_http_penstock_cells_later(ngx_atomic_t *bucket,
     ngx_uint_t size, ngx_atomic_uint_t all, ps_cell_t *held);
 
-/* whether it was invalidated here */
+/*
+ * Whether it was invalidated here: void; purged softly: soft; any of these,
+ * or perhaps, as Redis told of a change: touched.
+ */
 
 ngx_uint_t ngx_http_penstock_cells_void(ngx_http_penstock_tag_table_t *table,
     ps_cell_t *held);
+ngx_uint_t ngx_http_penstock_cells_soft(ngx_http_penstock_tag_table_t *table,
+    ps_cell_t *held);
+ngx_uint_t ngx_http_penstock_cells_touched(
+    ngx_http_penstock_tag_table_t *table, ps_cell_t *held);
 
 
 #endif /* _NGX_HTTP_PENSTOCK_AVAILABILITY_CELLS_SHM_H_INCLUDED_ */

@@ -58,11 +58,13 @@ ngx_http_penstock_cells_put(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cells_shm_t *shm, ngx_http_penstock_cells_store_t *s,
     uint64_t now)
 {
-    ps_cell_t                  head, *held;
-    ngx_uint_t                 room;
-    ps_cell_fill_t            *slot;
-    ngx_http_penstock_cell_t  *cell;
+    ps_cell_t                       head, *held;
+    ngx_uint_t                      room;
+    ps_cell_fill_t                 *slot;
+    ngx_http_penstock_cell_t       *cell;
+    ngx_http_penstock_tag_table_t  *table;
 
+    table = ngx_http_penstock_av_tag_table(c->zone);
     cell = s->cell;
     room = 1;
 
@@ -92,6 +94,10 @@ ngx_http_penstock_cells_put(ngx_http_penstock_cells_t *c,
 
     if (s->plain) {
         head.flags |= PS_CELL_PLAIN;
+    }
+
+    if (s->soft) {
+        head.flags |= PS_CELL_SOFT;
     }
 
     ngx_http_penstock_cells_tag(c, cell, &head);
@@ -126,9 +132,8 @@ ngx_http_penstock_cells_put(ngx_http_penstock_cells_t *c,
                                       (u_char *) ps_cell_value(held),
                                       cell->value.data, cell->value.len);
 
-            cell->valid = !ngx_http_penstock_cells_void(
-                                  ngx_http_penstock_av_tag_table(c->zone),
-                                  held)
+            cell->valid = !ngx_http_penstock_cells_void(table, held)
+                          && !ngx_http_penstock_cells_soft(table, held)
                           && !(head.flags & PS_CELL_DIRTY);
 
         } else {
@@ -137,7 +142,7 @@ ngx_http_penstock_cells_put(ngx_http_penstock_cells_t *c,
         }
     }
 
-    if (cell->slot) {
+    if (cell->slot && !s->soft) {
         slot = ps_cell_fills_find(shm->fills, cell->hash);
 
         if (slot && slot->fill == c->fill) {

@@ -295,14 +295,32 @@ ngx_uint_t
 ngx_http_penstock_cells_void(ngx_http_penstock_tag_table_t *table,
     ps_cell_t *held)
 {
-    /* a soft purge leaves no more of a cell */
-
     return ngx_http_penstock_cells_later(table->bucket,
                                          NGX_HTTP_PENSTOCK_BUCKETS,
-                                         table->all, held)
+                                         table->all, held);
+}
+
+
+ngx_uint_t
+ngx_http_penstock_cells_soft(ngx_http_penstock_tag_table_t *table,
+    ps_cell_t *held)
+{
+    return (held->flags & PS_CELL_SOFT)
            || ngx_http_penstock_cells_later(table->soft,
                                             NGX_HTTP_PENSTOCK_PURGES,
                                             table->all_soft, held);
+}
+
+
+ngx_uint_t
+ngx_http_penstock_cells_touched(ngx_http_penstock_tag_table_t *table,
+    ps_cell_t *held)
+{
+    return ngx_http_penstock_cells_void(table, held)
+           || ngx_http_penstock_cells_soft(table, held)
+           || ngx_http_penstock_cells_later(table->pushed,
+                                            NGX_HTTP_PENSTOCK_BUCKETS,
+                                            table->pushed_all, held);
 }
 
 
@@ -369,10 +387,7 @@ ngx_http_penstock_cells_stands(ngx_http_penstock_cells_t *c,
 
     table = ngx_http_penstock_av_tag_table(c->zone);
 
-    return !ngx_http_penstock_cells_void(table, &head)
-           && !ngx_http_penstock_cells_later(table->pushed,
-                                             NGX_HTTP_PENSTOCK_BUCKETS,
-                                             table->pushed_all, &head);
+    return !ngx_http_penstock_cells_touched(table, &head);
 }
 
 

@@ -27,6 +27,7 @@
 #define PS_CELL_MARK       0x02         /* nothing but that: no value */
 #define PS_CELL_PLAIN      0x04         /* the value of another program */
 #define PS_CELL_LINKED     0x08         /* "checked" is an epoch of pushes */
+#define PS_CELL_SOFT       0x10         /* purged so, as Redis says: stale */
 #define PS_CELL_DEAD       0x80         /* the table's own */
 
 

@@ -188,6 +188,10 @@ class Case(penstock.TestCase):
                           for l in locations or [None]
                           if not s.startswith('U')])
 
+    def purge(self, gw, *skus, **said):
+        answer = gw.post('/purge', dict(said, skus=list(skus)))
+        self.assertLess(answer.status, 300, answer)
+
     def metric(self, gw, name, **labels):
         values = gw.get('/status').json()['metrics'][name]['values']
         return sum(v['value'] for v in values
@@ -457,10 +461,6 @@ class Together(Case):
 
 class Invalidated(Case):
 
-    def purge(self, gw, *skus):
-        answer = gw.post('/purge', {'skus': list(skus)})
-        self.assertLess(answer.status, 300, answer)
-
     def test_a_fill_that_was_under_way(self):
         """What was invalidated while it was read serves those who wait, and
         is read again by the next."""
@@ -563,6 +563,120 @@ class Invalidated(Case):
         go.set()
         penstock.wait_for(lambda: gw.get(self.path(['A']))
                           .json()['items'][0]['available'] == 1)
+
+
+class Soft(Case):
+    """Purges with a mode, of cells that nothing but a purge makes old."""
+
+    STALE = 'availability_cache_stale while_revalidate=1h if_error=1h;'
+
+    def begin(self, stale):
+        gw = self.start(read='availability_cache_valid 1h;' + stale)
+        self.expect(gw.get(self.path(['A', 'B'])), ['A', 'B'])
+        self.stock.numbers[('A', None)] = 1
+        return gw
+
+    def test_shown_while_it_is_renewed(self):
+        gw = self.begin(self.STALE)
+        go = threading.Event()
+        self.stock.before = lambda h: go.wait(penstock.DEADLINE)
+        self.purge(gw, 'A', mode='soft')
+
+        for n in range(8):
+            answer = gw.get(self.path(['A', 'B']))
+            self.assertEqual(answer.headers['X-Status'], 'UPDATING')
+            self.assertEqual(answer.headers['Cache-Status'],
+                             'Penstock; hit; ttl=0')
+            self.assertEqual(answer.json()['items'][0]['available'],
+                             ord('A'))
+
+        # the other one is as fresh as before
+        self.assertEqual(gw.get(self.path(['B'])).headers['X-Status'], 'HIT')
+
+        penstock.wait_for(lambda: self.stock.requests == 2)
+        go.set()
+        penstock.wait_for(lambda: gw.get(self.path(['A', 'B']))
+                          .headers['X-Status'] == 'HIT')
+        self.expect(gw.get(self.path(['A', 'B'])), ['A', 'B'])
+        self.assertEqual(self.stock.asked[('A', None)], 2)
+        self.assertEqual(self.stock.asked[('B', None)], 1)
+
+    def test_read_with_others_that_are_missing(self):
+        gw = self.begin(self.STALE)
+        self.purge(gw, 'A', mode='soft')
+        answer = gw.get(self.path(['A', 'C']))
+        self.expect(answer, ['A', 'C'])
+        self.assertEqual(answer.headers['X-Status'], 'MISS')
+        self.assertEqual(self.stock.requests, 2)
+
+    def test_all(self):
+        gw = self.begin(self.STALE)
+        answer = gw.post('/purge', {'all': True, 'mode': 'soft'})
+        self.assertEqual(answer.status, 200)
+        for sku in 'A', 'B':
+            self.assertEqual(gw.get(self.path([sku])).headers['X-Status'],
+                             'UPDATING')
+        penstock.wait_for(lambda: self.stock.requests == 3)
+
+    def test_not_shown_where_stale_is_not_allowed(self):
+        for stale in '', 'availability_cache_stale if_error=1h;':
+            gw = self.begin(stale)
+            self.purge(gw, 'A', mode='soft')
+            answer = gw.get(self.path(['A', 'B']))
+            self.expect(answer, ['A', 'B'])
+            self.assertEqual(answer.headers['X-Status'], 'PARTIAL')
+
+    def test_where_the_upstream_fails(self):
+        for stale, mode, status in (
+                (self.STALE, 'soft', 200), ('', 'soft', 503),
+                (self.STALE, 'hard', 503), ('', 'hard', 503),
+                ('availability_cache_stale if_error=1h;', 'soft', 200),
+                ('availability_cache_stale if_error=1h;', 'hard', 503),
+                ('availability_cache_stale while_revalidate=1h;', 'soft',
+                 200),
+                ('availability_cache_stale while_revalidate=1h;', 'hard',
+                 503)):
+            gw = self.begin(stale)
+            self.stock.answer = lambda h: h.send(503)
+            self.purge(gw, 'A', mode=mode)
+            for n in range(2):
+                answer = gw.get(self.path(['A', 'B']))
+                self.assertEqual(answer.status, status, (stale, mode))
+
+    def test_a_void_after_it_counts(self):
+        for mode in None, 'hard':
+            gw = self.begin(self.STALE)
+            self.purge(gw, 'A', mode='soft')
+            self.purge(gw, 'A', **({'mode': mode} if mode else {}))
+            self.expect(gw.get(self.path(['A', 'B'])), ['A', 'B'])
+
+    def test_a_fill_that_was_under_way(self):
+        gw = self.begin(self.STALE)
+        self.purge(gw, 'A')
+        made, go = threading.Event(), threading.Event()
+
+        def after(h):
+            made.set()
+            go.wait(penstock.DEADLINE)
+
+        self.stock.after = after
+        old = []
+        thread = threading.Thread(
+            target=lambda: old.append(gw.get(self.path(['A', 'B']))))
+        thread.start()
+        made.wait(penstock.DEADLINE)
+        self.stock.after = lambda h: None
+        self.stock.numbers[('A', None)] = 2
+        self.purge(gw, 'A', mode='soft')
+        go.set()
+        thread.join(penstock.DEADLINE)
+
+        # what it brought is from before the purge: stale
+        answer = gw.get(self.path(['A']))
+        self.assertEqual(answer.json()['items'][0]['available'], 1)
+        self.assertEqual(answer.headers['X-Status'], 'UPDATING')
+        penstock.wait_for(lambda: gw.get(self.path(['A']))
+                          .json()['items'][0]['available'] == 2)
 
 
 class Hosts(Case):

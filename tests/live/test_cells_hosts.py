@@ -37,7 +37,7 @@ CONF = '''
                                      id=/sku id=/location;
             availability_cache_valid 60s;
             availability_cache_lock  on timeout=%%TIMEOUT%% scope=%%SCOPE%%;
-            availability_cache_stale if_error=60s;
+            %%STALE%%
             add_header X-Status $availability_cache_status always;
             proxy_pass http://127.0.0.1:%%ERP%%;
         }
@@ -109,11 +109,13 @@ def sha256(text):
 class HostsCase(penstock.TestCase):
 
     def start(self, gateways=2, scope='cluster', timeout='5s', port=None,
-              live=True):
+              live=True, stale='if_error=60s'):
         self.stock = {}
         self.asked = []
         self.mutex = threading.Lock()
         self.delay = 0
+        self.gate = threading.Event()
+        self.gate.set()
         self.fails = 0
         self.store = self.redis()
         self.erp_ = self.origin(self.serve)
@@ -122,7 +124,7 @@ class HostsCase(penstock.TestCase):
             gw = penstock.Gateway(CONF, start=False, workers=2,
                                   REDIS=port or self.store.port,
                                   ERP=self.erp_.port, SCOPE=scope,
-                                  TIMEOUT=timeout)
+                                  TIMEOUT=timeout, STALE=self.stale(stale))
             self.addCleanup(gw.teardown)
             gw.start()
             self.gw.append(gw)
@@ -130,6 +132,9 @@ class HostsCase(penstock.TestCase):
             for gw in self.gw:
                 self.wait_live(gw)
         return self.gw
+
+    def stale(self, said):
+        return 'availability_cache_stale %s;' % said if said else ''
 
     def wait_live(self, gw):
         """Until a change that only Redis tells of is seen."""
@@ -162,6 +167,7 @@ class HostsCase(penstock.TestCase):
             fails = self.fails
             self.fails -= bool(fails)
         time.sleep(self.delay)
+        self.gate.wait(penstock.DEADLINE)
         if fails:
             h.send(503, 'no')
             return
@@ -470,6 +476,111 @@ class Writes(HostsCase):
             self.seen(gw, 5)
 
 
+class Purges(HostsCase):
+    """What a purge on A leaves of it on B, whose ERP then fails."""
+
+    STALE = 'while_revalidate=30s if_error=30s'
+
+    def begin(self, stale=STALE, scope='host'):
+        a, b = self.start(scope=scope, stale=stale)
+        self.fails = 0
+        self.hold()
+        return a, b
+
+    def hold(self):
+        """Both hold it, and need not ask Redis."""
+
+        for gw in self.gw * 2:
+            self.read(gw, 'A,B')
+        for gw in self.gw:
+            penstock.wait_for(
+                lambda: self.get(gw)[1] == 'HIT' and 'redis' not in
+                self.read(gw, 'A,B').headers['Cache-Status'],
+                what='a hit in memory')
+
+    def purge(self, gw, **said):
+        answer = gw.post('/purge', said)
+        self.assertEqual(answer.status, 200, answer)
+        # Redis has it, and pushes it
+        time.sleep(0.1)
+
+    def get(self, gw, skus='A,B'):
+        answer = gw.get('/availability?sku=%s&location=L' % skus)
+        return answer.status, answer.headers['X-Status']
+
+    def test_plain(self):
+        for stale, shown in (self.STALE, (200, 'STALE')), ('', (503, 'ERROR')):
+            a, b = self.begin(stale)
+            self.fails = 1000
+            self.purge(a, skus=['A'])
+            for gw in b, a:
+                self.assertEqual(self.get(gw), shown, stale)
+
+    def test_soft(self):
+        for scope in 'host', 'cluster':
+            a, b = self.begin(scope=scope)
+            for purge in ({'skus': ['A']}, {'locations': ['L']},
+                          {'all': True}):
+                self.fails = 0
+                self.hold()
+                self.stock['A'] = left = self.stock.get('A', 100) - 1
+                self.fails = 1000
+                self.purge(a, mode='soft', **purge)
+                for gw in b, a, b, a:
+                    # STALE: it waited for the other's, and the ERP failed
+                    status, how = self.get(gw)
+                    self.assertEqual(status, 200)
+                    self.assertIn(how, ('UPDATING', 'STALE'))
+                self.fails = 0
+                for gw in b, a:
+                    penstock.wait_for(lambda: self.number(gw) == left,
+                                      what='the number')
+
+    def test_soft_is_shown_by_the_other_host_at_once(self):
+        """B shows it while it reads another, as long as that takes."""
+
+        a, b = self.begin()
+        self.gate.clear()
+        self.stock['A'] = 7
+        asked = len(self.asked)
+        self.purge(a, mode='soft', skus=['A'])
+        for n in range(10):
+            answer = self.read(b, 'A,B')
+            self.assertEqual(answer.headers['X-Status'], 'UPDATING')
+            self.assertEqual(self.numbers(answer)[0][2], 100)
+        self.gate.set()
+        penstock.wait_for(lambda: self.number(b) == 7, what='the new one')
+        self.assertEqual(self.asked[asked:], [('A', 'L')])
+
+    def test_soft_where_stale_is_not_allowed(self):
+        a, b = self.begin('')
+        self.fails = 1000
+        self.purge(a, mode='soft', skus=['A'])
+        for gw in b, a:
+            self.assertEqual(self.get(gw), (503, 'ERROR'))
+        self.fails = 0
+        self.stock['A'] = 7
+        for gw in b, a:
+            self.assertEqual(self.number(gw), 7)
+
+    def test_hard(self):
+        for purge in {'skus': ['A']}, {'tags': ['A']}, {'all': True}:
+            a, b = self.begin()
+            self.fails = 1000
+            self.purge(a, mode='hard', **purge)
+            for gw in b, a:
+                self.assertEqual(self.get(gw), (503, 'ERROR'))
+            # nor when a later one is softer
+            self.purge(a, skus=['A'])
+            self.purge(a, skus=['A'], mode='soft')
+            for gw in b, a:
+                self.assertEqual(self.get(gw), (503, 'ERROR'))
+            self.fails = 0
+            self.stock['A'] = 7
+            for gw in b, a:
+                self.assertEqual(self.number(gw), 7)
+
+
 class Budget(HostsCase):
 
     def test_all_hosts_share_it(self):
@@ -556,7 +667,8 @@ class RoundTrips(HostsCase):
         slow = Slow(self.store.port, 0.15)
         self.addCleanup(slow.socket.close)
         gw = penstock.Gateway(CONF, start=False, workers=1, REDIS=slow.port,
-                              ERP=self.erp_.port, SCOPE='host', TIMEOUT='5s')
+                              ERP=self.erp_.port, SCOPE='host', TIMEOUT='5s',
+                              STALE='')
         self.addCleanup(gw.teardown)
         gw.start()
         self.read(gw, 'Z')          # connects, and makes the script known
