@@ -10,6 +10,8 @@
 #define NGX_HTTP_PENSTOCK_ERP_TYPE  "urn:penstock:problem:"
 
 
+static ngx_int_t ngx_http_penstock_erp_answer_read(
+    ngx_http_penstock_erp_ctx_t *ctx);
 static ngx_uint_t ngx_http_penstock_erp_hop(ngx_str_t *name);
 static void ngx_http_penstock_erp_content_type(ngx_http_request_t *r,
     ngx_str_t *value);
@@ -119,7 +121,7 @@ ngx_http_penstock_erp_answer(ngx_http_penstock_erp_ctx_t *ctx)
                       "idempotency key, status %ui", x->status);
     }
 
-    if (x->refused || !ctx->unsafe) {
+    if (x->refused) {
         return ngx_http_penstock_exchange_answer(r, x);
     }
 
@@ -128,6 +130,10 @@ ngx_http_penstock_erp_answer(ngx_http_penstock_erp_ctx_t *ctx)
                    "not-sent",
                    "The server could not be reached. The request was not "
                    "sent.", 1);
+    }
+
+    if (!ctx->unsafe) {
+        return ngx_http_penstock_erp_answer_read(ctx);
     }
 
     if (!x->header && x->status == NGX_HTTP_GATEWAY_TIME_OUT) {
@@ -144,6 +150,33 @@ ngx_http_penstock_erp_answer(ngx_http_penstock_erp_ctx_t *ctx)
                    "unknown-outcome",
                    "The server did not answer. Whether the request took "
                    "effect is unknown.", 0);
+    }
+
+    return ngx_http_penstock_exchange_answer(r, x);
+}
+
+
+/* of which half an answer is none: its length would be a lie */
+
+static ngx_int_t
+ngx_http_penstock_erp_answer_read(ngx_http_penstock_erp_ctx_t *ctx)
+{
+    ngx_http_request_t            *r;
+    ngx_http_penstock_exchange_t  *x;
+
+    r = ctx->request;
+    x = &ctx->exchange;
+
+    if (!x->header && x->status == NGX_HTTP_GATEWAY_TIME_OUT) {
+        return ngx_http_penstock_erp_refuse(r, NGX_HTTP_GATEWAY_TIME_OUT,
+                   "no-answer", "The server did not answer in time.", 1);
+    }
+
+    if ((!x->header && x->status >= NGX_HTTP_INTERNAL_SERVER_ERROR)
+        || (x->header && !x->complete))
+    {
+        return ngx_http_penstock_erp_refuse(r, NGX_HTTP_BAD_GATEWAY,
+                   "no-answer", "The server did not answer.", 1);
     }
 
     return ngx_http_penstock_exchange_answer(r, x);

@@ -8,6 +8,7 @@ Each column is a gateway with one fault; they run side by side.  A table of all
 cells is printed, with what was wrong.
 """
 
+import http.client
 import json
 import os
 import shutil
@@ -38,6 +39,16 @@ CONF = '''
                         fallback=deny;
     rate_limit_zone     $arg_c zone=here:1m rate=1r/h burst=2;
     idempotency_zone    keys:1m redis=main;
+    rate_limit_zone     $arg_c zone=tuned:1m rate=1r/h burst=3 redis=main;
+    rate_limit_zone     $arg_c zone=tuned_here:1m rate=1r/h burst=3;
+    rate_limit_concurrency_zone  $arg_c zone=run_local:1m limit=1 redis=main;
+    rate_limit_concurrency_zone  $arg_c zone=run_allow:1m limit=1 redis=main
+                                 fallback=allow;
+    rate_limit_concurrency_zone  $arg_c zone=run_deny:1m limit=1 redis=main
+                                 fallback=deny;
+    rate_limit_concurrency_zone  $arg_c zone=run_here:1m limit=1;
+    erp_budget_zone     shared:1m limit=4 alone=2 lease=5s redis=main;
+    erp_budget_zone     own:1m limit=2 lease=5s;
     auth_dpop_zone      proofs:1m redis=main fail=closed;
     auth_jwt_key_cache  1s refetch=1s timeout=1s;
 
@@ -94,6 +105,77 @@ CONF = '''
             proxy_pass http://127.0.0.1:%%ERP%%;
         }
 
+        location = /cells {
+            availability_cache        stock;
+            availability_cache_items  arg=sku list=/items id=/sku;
+            availability_cache_valid  600s;
+            add_header X-Cache $availability_cache_status always;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /cells/held {
+            availability_cache        alone;
+            availability_cache_items  arg=sku list=/items id=/sku;
+            availability_cache_valid  600s;
+            add_header X-Cache $availability_cache_status always;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /cells/stale {
+            availability_cache        alone;
+            availability_cache_items  arg=sku list=/items id=/sku;
+            availability_cache_valid  1s;
+            availability_cache_stale  if_error=600s;
+            add_header X-Cache $availability_cache_status always;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /governed/shared {
+            erp_budget shared timeout=10s;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /governed/own {
+            erp_budget own timeout=1s;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /frail {
+            erp_breaker frail least=3 open=1s;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /run/local {
+            rate_limit_concurrency zone=run_local;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /run/allow {
+            rate_limit_concurrency zone=run_allow;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /run/deny {
+            rate_limit_concurrency zone=run_deny;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /run/here {
+            rate_limit_concurrency zone=run_here;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /limits { rate_limit_admin; }
+
+        location = /limits/guarded {
+            auth_jwt api;
+            auth_jwt_key_request /_keys;
+            rate_limit_admin;
+        }
+
+        location /limit/tuned      { rate_limit zone=tuned;      empty_gif; }
+        location /limit/tuned_here { rate_limit zone=tuned_here; empty_gif; }
+
         location /limit/local { rate_limit zone=local; empty_gif; }
         location /limit/allow { rate_limit zone=allow; empty_gif; }
         location /limit/deny  { rate_limit zone=deny;  empty_gif; }
@@ -148,6 +230,7 @@ class Parties:
         self.mutex = threading.Lock()
         self.version = {}
         self.orders = []
+        self.now, self.most = {}, {}
         self.fetches = {}
         self.dir = tempfile.mkdtemp(prefix='penstock-')
         test.addCleanup(shutil.rmtree, self.dir, True)
@@ -178,7 +261,38 @@ class Parties:
                         {'sub': 'x', 'exp': int(time.time()) + 3600},
                         **claims)))
 
+    def governed(self, h):
+        """Counts those of a column that are here at the same time."""
+
+        column = h.path.split('c=')[1]
+        with self.mutex:
+            self.now[column] = self.now.get(column, 0) + 1
+            self.most[column] = max(self.most.get(column, 0),
+                                    self.now[column])
+        time.sleep(0.1)
+        with self.mutex:
+            self.now[column] -= 1
+        h.send(200, 'done')
+
     def erp_answers(self, h):
+        if h.path.startswith('/governed'):
+            self.governed(h)
+            return
+
+        if h.path.startswith(('/frail', '/run')):
+            if 'hold' in h.path:
+                time.sleep(0.5)
+            h.send(200, 'done')
+            return
+
+        if h.path.startswith('/cells'):
+            skus = urllib.parse.parse_qs(h.path.split('?')[1])['sku'][0]
+            with self.mutex:
+                h.send(200, {'items': [
+                    {'sku': sku, 'version': self.version.get(sku, 0)}
+                    for sku in skus.split(',')]})
+            return
+
         with self.mutex:
             if h.command == 'POST':
                 sku = json.loads(h.body)['sku']
@@ -288,7 +402,253 @@ class Column:
     def order(self, path, sku):
         return self.gw.request('POST', path, body={'sku': sku}, timeout=15)
 
+    def stock_of(self, path, *skus):
+        """Versions of cells, and how they were answered."""
+
+        answer = self.get('%s?sku=%s' % (path, ','.join(skus)))
+        self.same(answer.status, 200)
+        items = answer.json()['items']
+        self.same([i['sku'] for i in items], list(skus))
+        return [i['version'] for i in items], answer.headers['X-Cache']
+
+    def governed(self, which, n):
+        path = '/governed/%s?c=%s' % (which, self.sku(which))
+        return sorted(a.status for a in penstock.together(
+            [lambda: self.get(path)] * n))
+
+    def most(self, which):
+        return self.parties.most.get(self.sku(which), 0)
+
+    def at_once(self, zone, key):
+        """Two of a key that stay for a while, of which one may."""
+
+        return sorted(penstock.together(
+            [lambda: self.status('/run/%s?hold&c=%s' % (zone, key))] * 2))
+
+    def tune(self, zone, key, burst, path='/limits', token=None):
+        headers = {'Authorization': 'Bearer ' + token} if token else {}
+        return self.gw.request('PUT', '%s?zone=%s&key=%s' % (path, zone, key),
+                               headers, {'rate': '1r/h', 'burst': burst},
+                               timeout=15)
+
+    def passed(self, zone, key, n):
+        return [self.status('/limit/%s?c=%s' % (zone, key))
+                for _ in range(n)].count(200)
+
     # features that use Redis
+
+    def cells_held(self):
+        skus = [self.sku('c%d' % n) for n in range(3)]
+        self.same(self.stock_of('/cells', *skus)[0], [0] * 3)
+        yield
+        for _ in range(3):
+            self.same(self.stock_of('/cells', *skus)[0], [0] * 3)
+        yield
+        self.again(lambda: self.stock_of('/cells', *skus)[1] == 'HIT')
+
+    def cells_new(self):
+        held, new = self.sku('ch'), self.sku('cn')
+        self.stock_of('/cells', held)
+        yield
+        self.same(self.stock_of('/cells', new, held)[0], [0, 0])
+        yield
+        self.same(self.stock_of('/cells', held, self.sku('cm'), new)[0], [0] * 3)
+
+    def cells_write(self):
+        """A write passes, once, and this host's next read shows it."""
+
+        sku, other = self.sku('cw'), self.sku('co')
+        self.stock_of('/cells', sku, other)
+        yield
+        self.same(self.order('/orders', sku).status, 201)
+        self.same(self.parties.orders.count(sku), 1)
+        self.same(self.stock_of('/cells', other, sku)[0], [0, 1])
+        yield
+        self.same(self.stock_of('/cells', sku, other)[0], [1, 0])
+
+    def budget_shared(self):
+        """Never more than the limit; without Redis this host's share."""
+
+        self.same(self.governed('shared', 2), [200] * 2)
+        yield
+        self.same(self.governed('shared', 6), [200] * 6)
+        assert self.most('shared') <= 4, self.most('shared')
+        yield
+        self.same(self.governed('shared', 6), [200] * 6)
+        assert self.most('shared') <= 4, self.most('shared')
+
+    def running_local(self):
+        self.same(self.at_once('local', self.sku('r')), [200, 429])
+        yield
+        self.same(self.at_once('local', self.sku('r')), [200, 429])
+        self.same(self.status('/run/local?c=' + self.sku('r')), 200)
+        yield
+        self.same(self.at_once('local', self.sku('r')), [200, 429])
+
+    def running_allow(self):
+        yield
+        self.same(self.status('/run/allow?c=' + self.sku('r')), 200)
+        yield
+        self.again(lambda: self.at_once('allow', self.sku('r'))
+                   == [200, 429])
+
+    def running_deny(self):
+        yield
+        if self.down('redis'):
+            for _ in range(2):
+                self.refused(self.get('/run/deny?c=' + self.sku('r')), 503)
+        else:
+            self.same(self.at_once('deny', self.sku('r')), [200, 429])
+        yield
+        self.again(lambda: self.at_once('deny', self.sku('r'))
+                   == [200, 429])
+
+    def tuned(self):
+        """What was changed before holds on; a change that can't be made
+        says so."""
+
+        known, new = self.sku('tk'), self.sku('tn')
+        self.same(self.tune('tuned', known, 1).status, 201)
+        self.same(self.passed('tuned', self.sku('t'), 4), 3)
+        yield
+        self.same(self.passed('tuned', known, 4), 1)
+        answer = self.tune('tuned', new, 1)
+        if self.down('redis'):
+            self.refused(answer, 503, retry=False)
+        else:
+            self.same(answer.status, 201)
+        zones = [z['zone'] for z in self.get('/limits').json()['zones']]
+        assert 'tuned' in zones, zones
+        yield
+        self.again(lambda: self.tune('tuned', new, 1).status in (200, 201))
+        self.same(self.passed('tuned', new, 4), 1)
+
+    # features that use the ERP
+
+    def cells_hit(self):
+        skus = [self.sku('ch%d' % n) for n in range(2)]
+        self.stock_of('/cells/held', *skus)
+        yield
+        self.same(self.stock_of('/cells/held', *skus), ([0, 0], 'HIT'))
+        yield
+        self.same(self.stock_of('/cells/held', *skus), ([0, 0], 'HIT'))
+
+    def cells_stale(self):
+        skus = [self.sku('cs%d' % n) for n in range(2)]
+        self.stock_of('/cells/stale', *skus)
+        yield
+        self.same(self.stock_of('/cells/stale', *skus),
+                  ([0, 0], 'STALE' if self.down('erp') else 'MISS'))
+        yield
+        time.sleep(1.1)
+        self.again(lambda: self.stock_of('/cells/stale', *skus)[1]
+                   in ('MISS', 'HIT'))
+
+    def cells_none(self):
+        """One that is held does not make up for one that is not."""
+
+        held, none = self.sku('cn'), self.sku('cx')
+        self.stock_of('/cells/held', held)
+        yield
+        path = '/cells/held?sku=%s,%s' % (held, none)
+        answer = self.get(path)
+        if self.down('erp'):
+            self.refused(answer, 502, 503, 504)
+        else:
+            self.same(answer.status, 200)
+        yield
+        self.again(lambda: self.status(path) == 200)
+
+    def cells_written(self):
+        """What a write may have changed is not shown any more."""
+
+        sku = self.sku('cwr')
+        self.stock_of('/cells/held', sku)
+        yield
+        answer = self.order('/orders/held', sku)
+        if self.down('erp'):
+            self.refused(answer, 502, 504, retry=False)
+        else:
+            self.same(answer.status, 201)
+        yield
+        time.sleep(0.1)
+        self.same(self.stock_of('/cells/held', sku)[0],
+                  [self.parties.orders.count(sku)])
+
+    def budget_own(self):
+        """It ends in time, and the places come back: at once, or when the
+        ERP is done with what was given up."""
+
+        yield
+        if self.down('erp'):
+            for status in self.governed('own', 4):
+                self.same(status, 502, 503, 504)
+            self.refused(self.get('/governed/own?c=' + self.sku('own')),
+                         502, 503, 504)
+        else:
+            self.same(self.governed('own', 4), [200] * 4)
+        yield
+        self.again(lambda: self.governed('own', 2) == [200] * 2)
+        assert self.most('own') <= 2, self.most('own')
+
+    def breaker(self):
+        """Asked so often that it knows, it answers at once."""
+
+        def ask():
+            return self.get('/frail')
+
+        self.same(ask().status, 200)
+        yield
+        if self.down('erp'):
+            self.again(lambda: 'circuit-open' in ask().text)
+            answer = ask()
+            self.refused(answer, 503)
+            assert answer.seconds < 0.5 or 'circuit-open' not in answer.text
+        else:
+            self.same([ask().status for _ in range(5)], *[[200] * 5])
+        yield
+        self.again(lambda: ask().status == 200)
+
+    def running_here(self):
+        """What ends without an answer has ended."""
+
+        key = self.sku('rh')
+        self.same(self.at_once('here', key), [200, 429])
+        yield
+        for _ in range(2):
+            try:
+                status = self.status('/run/here?c=' + key)
+            except http.client.HTTPException:
+                # half an answer goes on to the client as it is
+                status = 502
+            self.same(status, *((502, 504) if self.down('erp') else (200,)))
+        yield
+        self.same(self.at_once('here', key), [200, 429])
+
+    def tuned_here(self):
+        key = self.sku('th')
+        yield
+        self.same(self.tune('tuned_here', key, 1).status, 201)
+        self.same(self.passed('tuned_here', key, 4), 1)
+        yield
+        self.same(self.tune('tuned_here', key, 2).status, 200)
+        self.same(self.passed('tuned_here', key, 4), 1)
+
+    def tuned_by_token(self):
+        """Who may change limits is told by keys that are held."""
+
+        key = self.sku('tt')
+        path = '/limits/guarded'
+        token = self.parties.token('a', n=3)
+        self.same(self.tune('tuned_here', key, 1, path, token).status, 201)
+        yield
+        self.same(self.tune('tuned_here', key, 2, path, token).status, 200)
+        self.same(self.tune('tuned_here', key, 9, path).status, 401)
+        self.same(self.passed('tuned_here', key, 4), 2)
+        yield
+        self.same(self.tune('tuned_here', key, 1, path, token).status, 200)
+
+    # and again those that use Redis
 
     def read_held(self):
         sku = self.sku('h')
@@ -542,12 +902,20 @@ MATRIX = {
     'redis': ['read_held', 'read_new', 'write_seen', 'limit_local',
               'limit_allow', 'limit_deny', 'revocation_closed',
               'revocation_open', 'proof_closed', 'opaque_held', 'opaque_new',
-              'keyed', 'hit', 'limit_here', 'keys_held'],
+              'keyed', 'cells_held', 'cells_new', 'cells_write',
+              'budget_shared', 'running_local', 'running_allow',
+              'running_deny', 'tuned', 'hit', 'limit_here', 'keys_held',
+              'cells_hit', 'budget_own', 'breaker', 'running_here',
+              'tuned_here'],
     'erp': ['hit', 'stale', 'nothing_held', 'write', 'keyed', 'limit_here',
-            'limit_local', 'keys_held', 'revocation_closed'],
+            'limit_local', 'keys_held', 'revocation_closed', 'cells_hit',
+            'cells_stale', 'cells_none', 'cells_written', 'budget_own',
+            'breaker', 'running_here', 'tuned', 'tuned_here'],
     'issuer': ['keys_held', 'keys_rotated', 'keys_none', 'opaque_held',
                'opaque_new', 'hit', 'nothing_held', 'limit_here',
-               'revocation_closed'],
+               'revocation_closed', 'cells_held', 'cells_none',
+               'budget_shared', 'breaker', 'running_local',
+               'tuned_by_token'],
 }
 
 
