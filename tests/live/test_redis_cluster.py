@@ -2,6 +2,7 @@
 and masters die, and changes are pushed by each of them.
 """
 
+import os
 import statistics
 import subprocess
 import threading
@@ -15,18 +16,43 @@ from test_push import CONF, LONG, PushCase, ZONE
 class Cluster:
     """Three masters with a replica each; commands go where they must."""
 
-    def __init__(self, case, nodes=6):
-        self.nodes = [case.redis(
-            '--cluster-enabled', 'yes', '--cluster-node-timeout', '1000',
-            '--cluster-port', penstock.free_port(),
-            '--cluster-replica-validity-factor', '0',
-            '--repl-diskless-sync-delay', '0',
-            '--cluster-config-file', 'nodes.conf') for _ in range(nodes)]
+    def __init__(self, case, nodes=6, tls=None):
+        """With "tls", a folder with certificates, nodes speak it to each
+        other and on .tls_port; the test itself does not."""
+
+        self.tls = tls
+        self.nodes = [self.start(case) for _ in range(nodes)]
         self.create()
 
+    def start(self, case):
+        options = ['--cluster-enabled', 'yes',
+                   '--cluster-node-timeout', '1000',
+                   '--cluster-port', penstock.free_port(),
+                   '--cluster-replica-validity-factor', '0',
+                   '--repl-diskless-sync-delay', '0',
+                   '--cluster-config-file', 'nodes.conf']
+        port = penstock.free_port() if self.tls else None
+        if self.tls:
+            options += ['--tls-port', port, '--tls-cluster', 'yes',
+                        '--tls-replication', 'yes',
+                        '--tls-auth-clients', 'no', *self.certificates()]
+        node = case.redis(*options)
+        node.tls_port = port
+        return node
+
+    def certificates(self):
+        return [word for name, file in (('cert-file', 'server.crt'),
+                                        ('key-file', 'server.key'),
+                                        ('ca-cert-file', 'ca.crt'))
+                for word in ('--tls-' + name, os.path.join(self.tls, file))]
+
     def create(self):
-        addresses = ['127.0.0.1:%d' % n.port for n in self.nodes]
-        p = subprocess.run(['redis-cli', '--cluster', 'create', *addresses,
+        addresses = ['127.0.0.1:%d' % (n.tls_port or n.port)
+                     for n in self.nodes]
+        tls = ['--tls', '--cacert', os.path.join(self.tls, 'ca.crt')] \
+            if self.tls else []
+        p = subprocess.run(['redis-cli', *tls, '--cluster', 'create',
+                            *addresses,
                             '--cluster-replicas', '1', '--cluster-yes'],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                            stdin=subprocess.DEVNULL, timeout=60)
