@@ -178,20 +178,48 @@ ngx_http_penstock_age(ngx_msec_t then)
 u_char *
 ngx_http_penstock_digits(u_char *p, uint64_t n)
 {
-    u_char    *last;
-    uint64_t   rest;
+    u_char       *last;
+    ngx_uint_t    len, i;
+    uint64_t      power;
 
-    last = p + 1;
+    static const u_char  pairs[] =
+        "00010203040506070809101112131415161718192021222324"
+        "25262728293031323334353637383940414243444546474849"
+        "50515253545556575859606162636465666768697071727374"
+        "75767778798081828384858687888990919293949596979899";
 
-    for (rest = n; rest >= 10; rest /= 10) {
-        last++;
+    /* 10^19 is the last power of ten that is a number of 64 bits */
+
+    len = 1;
+
+    for (power = 10; n >= power; power *= 10) {
+        len++;
+
+        if (len == 20) {
+            break;
+        }
     }
 
-    for (p = last; n >= 10; n /= 10) {
-        *--p = (u_char) (n % 10 + '0');
+    last = p + len;
+    p = last;
+
+    while (n >= 100) {
+        i = (ngx_uint_t) (n % 100) * 2;
+        n /= 100;
+
+        *--p = pairs[i + 1];
+        *--p = pairs[i];
     }
 
-    *--p = (u_char) (n + '0');
+    if (n >= 10) {
+        i = (ngx_uint_t) n * 2;
+
+        *--p = pairs[i + 1];
+        *--p = pairs[i];
+
+    } else {
+        *--p = (u_char) (n + '0');
+    }
 
     return last;
 }

@@ -503,10 +503,11 @@ ngx_http_penstock_concurrency(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_penstock_concurrency_loc_conf_t *clcf = conf;
 
-    ngx_str_t                              *value, name;
-    ngx_uint_t                              i;
-    ngx_flag_t                              dry_run;
-    ngx_http_penstock_concurrency_limit_t  *limit;
+    ngx_str_t                                *value, name;
+    ngx_uint_t                                i;
+    ngx_flag_t                                dry_run;
+    ngx_http_penstock_concurrency_limit_t    *limit;
+    ngx_http_penstock_ratelimit_main_conf_t  *rmcf;
 
     value = cf->args->elts;
     ngx_str_null(&name);
@@ -550,6 +551,10 @@ ngx_http_penstock_concurrency(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    rmcf = ngx_http_conf_get_module_main_conf(cf,
+                                          ngx_http_penstock_ratelimit_module);
+    rmcf->running = 1;
+
     limit->dry_run = dry_run;
     limit->shm_zone = ngx_http_penstock_zone_ref(cf, &name,
                                       &ngx_http_penstock_concurrency_module);
@@ -561,8 +566,16 @@ ngx_http_penstock_concurrency(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 static ngx_int_t
 ngx_http_penstock_concurrency_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
+    ngx_http_handler_pt                      *h;
+    ngx_http_core_main_conf_t                *cmcf;
+    ngx_http_penstock_ratelimit_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_conf_get_module_main_conf(cf,
+                                          ngx_http_penstock_ratelimit_module);
+
+    if (!rmcf->running) {
+        return NGX_OK;
+    }
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 

@@ -60,10 +60,13 @@ typedef struct {
     ngx_shm_zone_t              *shm_zone;
 
     ngx_http_complex_value_t     key;
+    ngx_int_t                    key_index;  /* of the variable that "key" is;
+                                                NGX_ERROR: it is more */
     ngx_str_t                    key_text;   /* as written, for lists */
     ngx_str_t                    rate_text;
     ngx_http_complex_value_t    *plan;
     ngx_http_complex_value_t    *rate;       /* NULL: "limit" is it */
+    ngx_str_t                    policy;     /* of "limit", for clients */
     ps_gcra_t                    limit;
     ngx_uint_t                   burst;
 
@@ -86,6 +89,12 @@ typedef struct {
 typedef struct {
     ngx_array_t                  zones;
                                  /* ngx_http_penstock_ratelimit_zone_t * */
+
+    /* whether there are limits of each phase, and of concurrency, anywhere */
+
+    unsigned                     before:1;
+    unsigned                     after:1;
+    unsigned                     running:1;
 } ngx_http_penstock_ratelimit_main_conf_t;
 
 
@@ -246,6 +255,9 @@ typedef struct {
     unsigned                     headers:1;
     unsigned                     refused:1;
     unsigned                     failed:1;
+
+    ngx_http_penstock_ratelimit_item_t  few[2];     /* "items", unless they
+                                                       are more */
 } ngx_http_penstock_ratelimit_state_t;
 
 
@@ -299,16 +311,21 @@ ngx_int_t ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_loc_conf_t *rlcf, ngx_uint_t before_auth,
     ngx_http_penstock_ratelimit_state_t **state);
 
+/* the key of a zone for a request; NGX_DECLINED: it is empty */
+
+ngx_int_t ngx_http_penstock_ratelimit_key(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_zone_t *zone, ngx_str_t *key);
+
 /*
- * The items of one limit on a request: key, rate, overrides and cost are
+ * The items of one limit on a request: rate, overrides and cost are
  * evaluated; the cost is "n" where "cost" is NULL.  Returns how many: 1, or 2
- * if there is an override in dry run; 0: the key is empty; NGX_ERROR: no
- * memory, or a rate that is none, which is logged.
+ * if there is an override in dry run; NGX_ERROR: no memory, or a rate that is
+ * none, which is logged.
  */
 
 ngx_int_t ngx_http_penstock_ratelimit_item(ngx_http_request_t *r,
-    ngx_shm_zone_t *shm_zone, ngx_http_complex_value_t *cost, uint64_t n,
-    ngx_http_penstock_ratelimit_item_t item[2]);
+    ngx_shm_zone_t *shm_zone, ngx_str_t *key, ngx_http_complex_value_t *cost,
+    uint64_t n, ngx_http_penstock_ratelimit_item_t item[2]);
 
 /*
  * Puts the zone's overrides for this request into its item, and, if one is
@@ -457,6 +474,11 @@ void ngx_http_penstock_ratelimit_account(
 
 ngx_int_t ngx_http_penstock_ratelimit_refuse(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t *st);
+
+/* what RateLimit-Policy says of a zone whose rate is a constant */
+
+ngx_int_t ngx_http_penstock_ratelimit_policy(ngx_pool_t *pool,
+    ngx_http_penstock_ratelimit_zone_t *zone);
 
 /* the response's fields: RateLimit-Policy, RateLimit, Retry-After */
 

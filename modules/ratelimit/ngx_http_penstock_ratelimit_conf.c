@@ -30,6 +30,8 @@ typedef struct {
 } ngx_http_penstock_ratelimit_args_t;
 
 
+static ngx_int_t ngx_http_penstock_ratelimit_conf_key(ngx_conf_t *cf,
+    ngx_str_t *value);
 static ngx_int_t ngx_http_penstock_ratelimit_conf_rate(ngx_conf_t *cf,
     ngx_http_penstock_ratelimit_zone_t *zone,
     ngx_http_penstock_ratelimit_args_t *args);
@@ -108,6 +110,7 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     ccv.complex_value = &zone->key;
 
     zone->key_text = value[1];
+    zone->key_index = ngx_http_penstock_ratelimit_conf_key(cf, &value[1]);
     zone->rate_text = args.rate;
 
     if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
@@ -156,6 +159,12 @@ ngx_http_penstock_ratelimit_zone(ngx_conf_t *cf, ngx_command_t *cmd,
                                         ngx_http_penstock_ratelimit_init_zone,
                                         zone);
     if (zone->shm_zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (zone->rate == NULL
+        && ngx_http_penstock_ratelimit_policy(cf->pool, zone) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -235,6 +244,38 @@ ngx_http_penstock_ratelimit_params(ngx_conf_t *cf,
     }
 
     return NGX_OK;
+}
+
+
+/* of a key that is one variable its index, else NGX_ERROR */
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_conf_key(ngx_conf_t *cf, ngx_str_t *value)
+{
+    size_t     i;
+    u_char     c;
+    ngx_str_t  name;
+
+    name.data = value->data + 1;
+    name.len = value->len - 1;
+
+    if (value->data[0] != '$' || name.len == 0) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < name.len; i++) {
+        c = (u_char) (name.data[i] | 0x20);
+
+        /* "$1" is a capture */
+
+        if ((c < 'a' || c > 'z') && name.data[i] != '_'
+            && (i == 0 || name.data[i] < '0' || name.data[i] > '9'))
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_get_variable_index(cf, &name);
 }
 
 
@@ -516,12 +557,13 @@ ngx_http_penstock_ratelimit_limit(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_penstock_ratelimit_loc_conf_t *rlcf = conf;
 
-    ngx_str_t                            *value, s;
-    ngx_uint_t                            i;
-    ngx_shm_zone_t                       *shm_zone;
-    ngx_http_complex_value_t             *cost;
-    ngx_http_compile_complex_value_t      ccv;
-    ngx_http_penstock_ratelimit_limit_t  *limit;
+    ngx_str_t                                *value, s;
+    ngx_uint_t                                i;
+    ngx_shm_zone_t                           *shm_zone;
+    ngx_http_complex_value_t                 *cost;
+    ngx_http_compile_complex_value_t          ccv;
+    ngx_http_penstock_ratelimit_limit_t      *limit;
+    ngx_http_penstock_ratelimit_main_conf_t  *rmcf;
 
     value = cf->args->elts;
 
@@ -641,6 +683,12 @@ ngx_http_penstock_ratelimit_limit(ngx_conf_t *cf, ngx_command_t *cmd,
 
     rlcf->before += limit->before_auth;
     rlcf->after += !limit->before_auth;
+
+    rmcf = ngx_http_conf_get_module_main_conf(cf,
+                                          ngx_http_penstock_ratelimit_module);
+
+    rmcf->before |= limit->before_auth;
+    rmcf->after |= !limit->before_auth;
 
     return NGX_CONF_OK;
 }

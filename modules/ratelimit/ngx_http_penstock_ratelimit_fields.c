@@ -27,10 +27,14 @@ typedef enum {
 
 
 static void ngx_http_penstock_ratelimit_hide(ngx_http_request_t *r,
-    ngx_str_t *name);
+    ngx_str_t *names, ngx_uint_t n);
+static ngx_int_t ngx_http_penstock_ratelimit_one(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_item_t *item, ngx_str_t *limit);
 static ngx_int_t ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t *st, ngx_str_t *policy,
     ngx_str_t *limit);
+static u_char *ngx_http_penstock_ratelimit_left(u_char *p,
+    ngx_http_penstock_ratelimit_item_t *item);
 static u_char *ngx_http_penstock_ratelimit_member(u_char *p, ngx_str_t *name,
     const char *parameter, uint64_t n);
 static ngx_int_t ngx_http_penstock_ratelimit_retry(ngx_http_request_t *r,
@@ -41,10 +45,11 @@ static ngx_http_penstock_ratelimit_told_e ngx_http_penstock_ratelimit_rank(
     ngx_uint_t refused, ngx_uint_t dry_run, ngx_uint_t fallback);
 
 
-static ngx_str_t  ngx_http_penstock_ratelimit_policy_name =
-    ngx_string("RateLimit-Policy");
-static ngx_str_t  ngx_http_penstock_ratelimit_limit_name =
-    ngx_string("RateLimit");
+static ngx_str_t  ngx_http_penstock_ratelimit_names[] = {
+    ngx_string("RateLimit-Policy"),
+    ngx_string("RateLimit")
+};
+
 static ngx_str_t  ngx_http_penstock_ratelimit_retry_name =
     ngx_string("Retry-After");
 
@@ -53,7 +58,8 @@ ngx_int_t
 ngx_http_penstock_ratelimit_fields(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t *st)
 {
-    ngx_str_t  policy, limit;
+    ngx_str_t                            policy, limit;
+    ngx_http_penstock_ratelimit_item_t  *item;
 
     if (st->refused && r->headers_out.status >= NGX_HTTP_BAD_REQUEST
         && ngx_http_penstock_ratelimit_retry(r, st) != NGX_OK)
@@ -65,8 +71,22 @@ ngx_http_penstock_ratelimit_fields(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (ngx_http_penstock_ratelimit_policies(r, st, &policy, &limit)
-        != NGX_OK)
+    item = st->items.elts;
+
+    if (st->items.nelts == 1 && !st->refused && st->running == NULL
+        && item->limit == &item->zone->limit && item->decided
+        && !item->unknown && !item->dry_run)
+    {
+        /* the usual case: the policy is a constant */
+
+        policy = item->zone->policy;
+
+        if (ngx_http_penstock_ratelimit_one(r, item, &limit) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (ngx_http_penstock_ratelimit_policies(r, st, &policy, &limit)
+               != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -77,13 +97,9 @@ ngx_http_penstock_ratelimit_fields(ngx_http_request_t *r,
 
     /* an upstream's would speak of its limits on us, and clash by name */
 
-    ngx_http_penstock_ratelimit_hide(r,
-                                  &ngx_http_penstock_ratelimit_policy_name);
-    ngx_http_penstock_ratelimit_hide(r,
-                                  &ngx_http_penstock_ratelimit_limit_name);
+    ngx_http_penstock_ratelimit_hide(r, ngx_http_penstock_ratelimit_names, 2);
 
-    if (ngx_http_penstock_add_header(r,
-                                     &ngx_http_penstock_ratelimit_policy_name,
+    if (ngx_http_penstock_add_header(r, &ngx_http_penstock_ratelimit_names[0],
                                      &policy)
         == NULL)
     {
@@ -92,12 +108,56 @@ ngx_http_penstock_ratelimit_fields(ngx_http_request_t *r,
 
     if (limit.len
         && ngx_http_penstock_add_header(r,
-                                     &ngx_http_penstock_ratelimit_limit_name,
-                                     &limit)
+                                        &ngx_http_penstock_ratelimit_names[1],
+                                        &limit)
            == NULL)
     {
         return NGX_ERROR;
     }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_penstock_ratelimit_policy(ngx_pool_t *pool,
+    ngx_http_penstock_ratelimit_zone_t *zone)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(pool, NGX_HTTP_PENSTOCK_RATELIMIT_ITEM_LEN
+                          + zone->name.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    zone->policy.data = p;
+
+    p = ngx_http_penstock_ratelimit_member(p, &zone->name, ";q=",
+                                           zone->limit.quota);
+    p = ngx_cpymem(p, ";w=", 3);
+    p = ngx_http_penstock_digits(p, zone->limit.window);
+
+    zone->policy.len = p - zone->policy.data;
+
+    return NGX_OK;
+}
+
+
+/* RateLimit of a request that has met one limit */
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_one(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_item_t *item, ngx_str_t *limit)
+{
+    limit->data = ngx_pnalloc(r->pool, NGX_HTTP_PENSTOCK_RATELIMIT_ITEM_LEN
+                                       + item->zone->name.len);
+    if (limit->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    limit->len = ngx_http_penstock_ratelimit_left(limit->data, item)
+                 - limit->data;
 
     return NGX_OK;
 }
@@ -182,16 +242,7 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
             *l++ = ' ';
         }
 
-        l = ngx_http_penstock_ratelimit_member(l, &item[i].zone->name, ";r=",
-                                             item[i].result.remaining);
-
-        if (item[i].result.allowed
-            || item[i].result.retry != PS_GCRA_NEVER)
-        {
-            l = ngx_cpymem(l, ";t=", 3);
-            l = ngx_http_penstock_digits(l,
-                                         ps_gcra_seconds(&item[i].result));
-        }
+        l = ngx_http_penstock_ratelimit_left(l, &item[i]);
     }
 
     for (running = st->running; running; running = running->next) {
@@ -232,6 +283,24 @@ ngx_http_penstock_ratelimit_policies(ngx_http_request_t *r,
     limit->len = l - limit->data;
 
     return NGX_OK;
+}
+
+
+/* what is left of a limit, and when there is more */
+
+static u_char *
+ngx_http_penstock_ratelimit_left(u_char *p,
+    ngx_http_penstock_ratelimit_item_t *item)
+{
+    p = ngx_http_penstock_ratelimit_member(p, &item->zone->name, ";r=",
+                                           item->result.remaining);
+
+    if (item->result.allowed || item->result.retry != PS_GCRA_NEVER) {
+        p = ngx_cpymem(p, ";t=", 3);
+        p = ngx_http_penstock_digits(p, ps_gcra_seconds(&item->result));
+    }
+
+    return p;
 }
 
 
@@ -277,16 +346,17 @@ ngx_http_penstock_ratelimit_retry(ngx_http_request_t *r,
     }
 
     ngx_http_penstock_ratelimit_hide(r,
-                                     &ngx_http_penstock_ratelimit_retry_name);
+                                  &ngx_http_penstock_ratelimit_retry_name, 1);
 
     return ngx_http_penstock_retry_after(r, (time_t) retry);
 }
 
 
 static void
-ngx_http_penstock_ratelimit_hide(ngx_http_request_t *r, ngx_str_t *name)
+ngx_http_penstock_ratelimit_hide(ngx_http_request_t *r, ngx_str_t *names,
+    ngx_uint_t n)
 {
-    ngx_uint_t        i;
+    ngx_uint_t        i, k;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
@@ -305,10 +375,13 @@ ngx_http_penstock_ratelimit_hide(ngx_http_request_t *r, ngx_str_t *name)
             i = 0;
         }
 
-        if (h[i].hash && h[i].key.len == name->len
-            && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
-        {
-            h[i].hash = 0;
+        for (k = 0; k < n; k++) {
+            if (h[i].key.len == names[k].len
+                && ngx_strncasecmp(h[i].key.data, names[k].data, names[k].len)
+                   == 0)
+            {
+                h[i].hash = 0;
+            }
         }
     }
 }

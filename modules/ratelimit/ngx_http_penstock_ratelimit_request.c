@@ -10,6 +10,8 @@
 static ngx_uint_t ngx_http_penstock_ratelimit_counted(
     ngx_http_penstock_ratelimit_state_t *st,
     ngx_http_penstock_ratelimit_zone_t *zone);
+static ngx_http_penstock_ratelimit_item_t *ngx_http_penstock_ratelimit_room(
+    ngx_http_penstock_ratelimit_state_t *st);
 static ngx_int_t ngx_http_penstock_ratelimit_rate(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_item_t *item);
 static void ngx_http_penstock_ratelimit_used(
@@ -34,12 +36,10 @@ ngx_http_penstock_ratelimit_state(ngx_http_request_t *r)
         return NULL;
     }
 
-    if (ngx_array_init(&st->items, r->pool, 2,
-                       sizeof(ngx_http_penstock_ratelimit_item_t))
-        != NGX_OK)
-    {
-        return NULL;
-    }
+    st->items.elts = st->few;
+    st->items.size = sizeof(ngx_http_penstock_ratelimit_item_t);
+    st->items.nalloc = sizeof(st->few) / sizeof(st->few[0]);
+    st->items.pool = r->pool;
 
     if (ngx_http_penstock_set_state(r, NGX_HTTP_PENSTOCK_RATELIMIT, st)
         != NGX_OK)
@@ -62,8 +62,9 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_state_t **state)
 {
     ngx_int_t                             k, n;
+    ngx_str_t                             key;
     ngx_uint_t                            i, first;
-    ngx_http_penstock_ratelimit_item_t    item[2], *slot;
+    ngx_http_penstock_ratelimit_item_t   *item;
     ngx_http_penstock_ratelimit_zone_t   *zone;
     ngx_http_penstock_ratelimit_limit_t  *limit;
     ngx_http_penstock_ratelimit_state_t  *st;
@@ -84,9 +85,9 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
             continue;
         }
 
-        n = ngx_http_penstock_ratelimit_item(r, limit[i].shm_zone,
-                                             limit[i].cost, 1, item);
-        if (n == 0) {
+        n = ngx_http_penstock_ratelimit_key(r, zone, &key);
+
+        if (n == NGX_DECLINED) {
             continue;
         }
 
@@ -95,6 +96,18 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
             if (st == NULL) {
                 return NGX_HTTP_INTERNAL_SERVER_ERROR;
             }
+        }
+
+        item = NULL;
+
+        if (n == NGX_OK) {
+            item = ngx_http_penstock_ratelimit_room(st);
+            if (item == NULL) {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
+
+            n = ngx_http_penstock_ratelimit_item(r, limit[i].shm_zone, &key,
+                                                 limit[i].cost, 1, item);
         }
 
         if (n == NGX_ERROR) {
@@ -106,14 +119,10 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
         }
 
         for (k = 0; k < n; k++) {
-            slot = ngx_array_push(&st->items);
-            if (slot == NULL) {
-                return NGX_HTTP_INTERNAL_SERVER_ERROR;
-            }
-
-            *slot = item[k];
-            slot->dry_run |= limit[i].dry_run;
+            item[k].dry_run |= limit[i].dry_run;
         }
+
+        st->items.nelts += n;
     }
 
     if (st == NULL || st->items.nelts == first) {
@@ -127,31 +136,76 @@ ngx_http_penstock_ratelimit_collect(ngx_http_request_t *r,
 }
 
 
+/* two places behind the items, which are not counted yet */
+
+static ngx_http_penstock_ratelimit_item_t *
+ngx_http_penstock_ratelimit_room(ngx_http_penstock_ratelimit_state_t *st)
+{
+    ngx_http_penstock_ratelimit_item_t  *item;
+
+    if (st->items.nelts + 2 <= st->items.nalloc) {
+        item = st->items.elts;
+        return &item[st->items.nelts];
+    }
+
+    item = ngx_array_push_n(&st->items, 2);
+    if (item == NULL) {
+        return NULL;
+    }
+
+    st->items.nelts -= 2;
+
+    return item;
+}
+
+
+/* one variable, as usual, is read without the script engine; its value lives
+   as long as the request */
+
+ngx_int_t
+ngx_http_penstock_ratelimit_key(ngx_http_request_t *r,
+    ngx_http_penstock_ratelimit_zone_t *zone, ngx_str_t *key)
+{
+    ngx_http_variable_value_t  *vv;
+
+    if (zone->key_index == NGX_ERROR) {
+
+        if (ngx_http_complex_value(r, &zone->key, key) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        return key->len ? NGX_OK : NGX_DECLINED;
+    }
+
+    vv = ngx_http_get_flushed_variable(r, zone->key_index);
+
+    if (vv == NULL || vv->not_found || vv->len == 0) {
+        return NGX_DECLINED;
+    }
+
+    key->len = vv->len;
+    key->data = vv->data;
+
+    return NGX_OK;
+}
+
+
 ngx_int_t
 ngx_http_penstock_ratelimit_item(ngx_http_request_t *r,
-    ngx_shm_zone_t *shm_zone, ngx_http_complex_value_t *cost, uint64_t n,
-    ngx_http_penstock_ratelimit_item_t item[2])
+    ngx_shm_zone_t *shm_zone, ngx_str_t *key, ngx_http_complex_value_t *cost,
+    uint64_t n, ngx_http_penstock_ratelimit_item_t item[2])
 {
-    ngx_str_t                            key;
     ngx_http_penstock_ratelimit_zone_t  *zone;
 
     zone = ngx_http_penstock_zone_conf(shm_zone);
-
-    if (ngx_http_complex_value(r, &zone->key, &key) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (key.len == 0) {
-        return 0;
-    }
 
     ngx_memzero(item, sizeof(ngx_http_penstock_ratelimit_item_t));
 
     item->zone = zone;
     item->memory = ngx_http_penstock_zone_data(shm_zone);
     item->table = item->memory->table;
-    item->key = key;
-    item->hash = ps_gcra_table_hash(item->table, key.data, key.len);
+    item->key = *key;
+    item->hash = ps_gcra_table_hash(item->table, key->data, key->len);
     item->cost = n;
     item->local = (zone->redis == NULL);
     item->lease = (zone->lease != 0);

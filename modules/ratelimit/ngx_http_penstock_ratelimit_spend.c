@@ -37,24 +37,33 @@ ngx_int_t
 ngx_http_penstock_ratelimit_spend(ngx_http_penstock_ratelimit_spend_t *spend)
 {
     ngx_int_t                                n;
+    ngx_str_t                                key;
     ngx_http_penstock_ratelimit_spending_t  *s;
 
     spend->pending = NULL;
     spend->retry_after = 0;
     spend->fallback = 0;
 
+    spend->rc = ngx_http_penstock_ratelimit_key(spend->request,
+                                    ngx_http_penstock_zone_conf(spend->zone),
+                                                &key);
+    if (spend->rc != NGX_OK) {
+        spend->rc = (spend->rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
+        return spend->rc;
+    }
+
+    spend->rc = NGX_ERROR;
+
     s = ngx_palloc(spend->request->pool,
                    sizeof(ngx_http_penstock_ratelimit_spending_t));
     if (s == NULL) {
-        spend->rc = NGX_ERROR;
         return NGX_ERROR;
     }
 
-    n = ngx_http_penstock_ratelimit_item(spend->request, spend->zone, NULL,
-                                         spend->cost, s->item);
-    if (n == 0 || n == NGX_ERROR) {
-        spend->rc = n ? NGX_ERROR : NGX_OK;
-        return spend->rc;
+    n = ngx_http_penstock_ratelimit_item(spend->request, spend->zone, &key,
+                                         NULL, spend->cost, s->item);
+    if (n == NGX_ERROR) {
+        return NGX_ERROR;
     }
 
     ngx_memzero(&s->decision, sizeof(ngx_http_penstock_ratelimit_decision_t));

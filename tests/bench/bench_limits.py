@@ -33,6 +33,13 @@ STOCK = """
     }
 """
 
+# with as many bytes in its answer as ours has
+
+STOCK_FIELDS = STOCK.replace("empty_gif;", """
+        add_header RateLimit-Policy '"client";q=1000000;w=1';
+        add_header RateLimit '"client";r=999999;t=1';
+        empty_gif;""")
+
 
 def penstock(redis_port=None, sync="", headers="off"):
     redis = f"redis main {{ server 127.0.0.1:{redis_port}; }}" \
@@ -129,6 +136,7 @@ class Limits(Bench):
         self.targets = self.file("targets", (f"/?k={n}" for n in range(KEYS)))
         self.nginx("bare", BARE)
         self.nginx("stock", STOCK)
+        self.nginx("stock_fields", STOCK_FIELDS)
         self.nginx("local", penstock())
         self.nginx("fields", penstock(headers="on"))
         self.nginx("lease", penstock(self.redis_port, "lease"))
@@ -149,6 +157,9 @@ class Limits(Bench):
     def stock(self):
         return self.row("stock")
 
+    def stock_fields(self):
+        return self.row("stock_fields")
+
     def local(self):
         return self.row("local")
 
@@ -167,8 +178,9 @@ class Limits(Bench):
     ROWS = (
         ("bare", "empty_gif, nothing else"),
         ("stock", "nginx: limit_req"),
-        ("local", "Penstock: rate_limit on this host"),
-        ("fields", "Penstock: the same, with RateLimit fields"),
+        ("stock_fields", "nginx: the same, and two add_header"),
+        ("local", "Penstock: rate_limit, rate_limit_headers off"),
+        ("fields", "Penstock: rate_limit, with RateLimit fields"),
         ("lease", "Penstock: sync=lease"),
         ("exact", "Penstock: sync=exact"),
         ("lua", "lua-nginx, lua-nginx-redis: a script call each"),
@@ -191,6 +203,11 @@ class Limits(Bench):
         if {"bare", "local"} <= got.keys():
             say(f"A limit on this host adds {more('local', 'bare'):.2f} us "
                 "to a request (target 0.5).")
+        if {"bare", "fields", "stock", "stock_fields"} <= got.keys():
+            say(f"With the fields that tell clients it adds "
+                f"{more('fields', 'bare'):.2f} us; limit_req adds "
+                f"{more('stock', 'bare'):.2f}, with two constant fields "
+                f"{more('stock_fields', 'bare'):.2f}.")
         if {"lease", "local"} <= got.keys():
             say(f"A leased one costs {self.ratio('lease', 'local'):.2f} x "
                 f"that of a request with a local one (target 1.2), at "
