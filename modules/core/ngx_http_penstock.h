@@ -182,6 +182,25 @@ void ngx_http_penstock_wait_wake(ngx_http_penstock_wait_t *wait);
 
 
 /*
+ * A request that goes to the upstream by itself, not by an exchange, may go
+ * there twice.
+ *
+ * mark: in a phase handler after PREACCESS, as the last thing before
+ * NGX_DECLINED.  When an upstream has answered, "answered" is called once
+ * before anything of that is passed on.  NGX_OK: fine.  NGX_AGAIN: the answer
+ * is dropped and the marking handler called again, in the state in which the
+ * request was then; it marks once more, and the content handler follows.
+ * That happens once at most, and not where the body was not kept
+ * (proxy_request_buffering off).
+ */
+
+typedef ngx_int_t (*ngx_http_penstock_answered_pt)(ngx_http_request_t *r);
+
+ngx_int_t ngx_http_penstock_upstream_mark(ngx_http_request_t *r,
+    ngx_http_penstock_answered_pt answered);
+
+
+/*
  * Reads the request body in a phase handler (as nginx's mirror module does).
  * Returns NGX_OK when it is there (r->request_body, perhaps in a temp file),
  * NGX_DONE when the handler must return NGX_DONE and will be called again,

@@ -12,14 +12,34 @@
 #include "ngx_http_penstock_exchange.h"
 
 
+typedef struct ngx_http_penstock_mark_s  ngx_http_penstock_mark_t;
+
+/* of a main request; a redirect takes it away */
+
 typedef struct {
     ngx_http_penstock_problem_t  *problem;
     ngx_buf_t                    *body;      /* to be sent for the page */
+    ngx_http_penstock_mark_t     *mark;      /* of upstream_mark */
     unsigned                      sent:1;
 } ngx_http_penstock_filter_ctx_t;
 
 
 extern ngx_module_t  ngx_http_penstock_filter_module;
+
+
+/* makes it where there is none; NULL: no memory */
+
+ngx_http_penstock_filter_ctx_t *ngx_http_penstock_filter_ctx(
+    ngx_http_request_t *r);
+
+/*
+ * For the header filter of a request with a mark: NGX_OK, or what to return
+ * at once, where the request goes to the upstream once more.
+ */
+
+ngx_int_t ngx_http_penstock_upstream_again(ngx_http_request_t *r,
+    ngx_http_penstock_mark_t *mark);
+
 
 
 /* the exchange that r is the clone of, NULL for any other request */

@@ -1,7 +1,8 @@
 
 /*
- * Core's two filters: they swallow the answer of an exchange, and put a
- * problem document in the place of nginx's own error page.
+ * Core's two filters: they swallow the answer of an exchange, or the one
+ * after which a request goes to the upstream once more, and put a problem
+ * document in the place of nginx's own error page.
  *
  * A module of its own, since filters must stand behind nginx's while core
  * stands before the access module.
@@ -52,9 +53,30 @@ static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
+ngx_http_penstock_filter_ctx_t *
+ngx_http_penstock_filter_ctx(ngx_http_request_t *r)
+{
+    ngx_http_penstock_filter_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_penstock_filter_module);
+
+    if (ctx == NULL) {
+        ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_filter_ctx_t));
+        if (ctx == NULL) {
+            return NULL;
+        }
+
+        ngx_http_set_ctx(r, ctx, ngx_http_penstock_filter_module);
+    }
+
+    return ctx;
+}
+
+
 static ngx_int_t
 ngx_http_penstock_header_filter(ngx_http_request_t *r)
 {
+    ngx_int_t                        rc;
     ngx_http_penstock_exchange_t    *x;
     ngx_http_penstock_filter_ctx_t  *ctx;
 
@@ -71,6 +93,14 @@ ngx_http_penstock_header_filter(ngx_http_request_t *r)
     /* a redirect by error_page has taken the context away */
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_penstock_filter_module);
+
+    if (ctx && ctx->mark) {
+        rc = ngx_http_penstock_upstream_again(r, ctx->mark);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
 
     if (ctx && ctx->problem
         && ctx->problem->status == r->headers_out.status

@@ -47,15 +47,9 @@ ngx_http_penstock_problem(ngx_http_request_t *r,
     ngx_http_penstock_problem_t     *copy;
     ngx_http_penstock_filter_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_penstock_filter_module);
-
+    ctx = ngx_http_penstock_filter_ctx(r);
     if (ctx == NULL) {
-        ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_filter_ctx_t));
-        if (ctx == NULL) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        ngx_http_set_ctx(r, ctx, ngx_http_penstock_filter_module);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     copy = ngx_palloc(r->pool, sizeof(ngx_http_penstock_problem_t));

@@ -142,6 +142,14 @@ void ngx_http_penstock_token_failed(ngx_http_penstock_client_t *client,
     ngx_uint_t pause);
 
 
+/* _headers.c: what the request loses comes first, then what it gets */
+
+ngx_int_t ngx_http_penstock_credentials_headers(ngx_http_request_t *r,
+    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_str_t *token,
+    ngx_array_t *headers);
+
+
+extern ngx_http_penstock_gate_t  ngx_http_penstock_credentials_gate;
 extern ngx_module_t  ngx_http_penstock_credentials_module;
 
 

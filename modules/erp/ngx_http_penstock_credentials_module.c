@@ -3,12 +3,11 @@
  * Credentials for the ERP: the gateway's own token in the place of the
  * channel's, and the verified identity in headers that no client can forge.
  *
- * Exchanges get both at a gate, before any other, so that nothing is held
- * while a token is on its way; there a refused token is replaced and the
- * request sent once more.  A request that goes to the upstream itself gets
- * them in PRECONTENT, behind all that might answer it, and gives them back
- * when the upstream has answered: what is logged or redirected then must not
- * show the token.
+ * Exchanges get both at a gate.  A request that goes to the upstream itself
+ * gets them in PRECONTENT, behind all that might answer it, and gives them
+ * back when the upstream has answered: what is logged or redirected then must
+ * not show the token.  Both are sent once more with a new token where the ERP
+ * refuses the one it was given.
  */
 
 #include "ngx_http_penstock_credentials.h"
@@ -36,28 +35,12 @@ static ngx_int_t ngx_http_penstock_credentials_inner(ngx_http_request_t *r,
 static ngx_int_t ngx_http_penstock_credentials_replace(
     ngx_http_penstock_credentials_ctx_t *ctx, ngx_http_request_t *r,
     ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_str_t *token);
-static void ngx_http_penstock_credentials_restore(
+static ngx_int_t ngx_http_penstock_credentials_restore(
     ngx_http_penstock_credentials_ctx_t *ctx, ngx_http_request_t *r);
+static ngx_int_t ngx_http_penstock_credentials_passed(ngx_http_request_t *r);
 static ngx_http_penstock_credentials_ctx_t *
     ngx_http_penstock_credentials_ctx(ngx_http_request_t *r);
 static void ngx_http_penstock_credentials_cleanup(void *data);
-
-static ngx_int_t ngx_http_penstock_credentials_headers(ngx_http_request_t *r,
-    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_str_t *token,
-    ngx_array_t *headers);
-static ngx_int_t ngx_http_penstock_credentials_forged(ngx_http_request_t *r,
-    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_array_t *headers);
-static ngx_uint_t ngx_http_penstock_credentials_like(ngx_str_t *name,
-    ngx_str_t *other);
-
-static ngx_int_t ngx_http_penstock_credentials_enter(
-    ngx_http_penstock_exchange_t *x, void **state);
-static ngx_int_t ngx_http_penstock_credentials_answered(
-    ngx_http_penstock_exchange_t *x, void **state);
-static void ngx_http_penstock_credentials_leave(
-    ngx_http_penstock_exchange_t *x, void **state);
-static ngx_int_t ngx_http_penstock_credentials_early(
-    ngx_http_penstock_exchange_t *x, void **state);
 
 static ngx_int_t ngx_http_penstock_credentials_header_filter(
     ngx_http_request_t *r);
@@ -130,24 +113,6 @@ ngx_module_t  ngx_http_penstock_credentials_module = {
 };
 
 
-static ngx_http_penstock_gate_t  ngx_http_penstock_credentials_gate = {
-    ngx_http_penstock_credentials_enter,
-    ngx_http_penstock_credentials_answered,
-    ngx_http_penstock_credentials_leave,
-    ngx_http_penstock_credentials_early
-};
-
-
-/* of the channel, not for the ERP */
-
-static ngx_str_t  ngx_http_penstock_credentials_channel[] = {
-    ngx_string("DPoP"),
-    ngx_string("Cookie"),
-    ngx_string("Proxy-Authorization"),
-    ngx_null_string
-};
-
-
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 
 
@@ -173,7 +138,7 @@ ngx_http_penstock_credentials_handler(ngx_http_request_t *r)
     /* a redirect has led here: the token was for another location */
 
     if (ctx) {
-        ngx_http_penstock_credentials_restore(ctx, r);
+        (void) ngx_http_penstock_credentials_restore(ctx, r);
     }
 
     /* without a content handler it is a file */
@@ -193,13 +158,13 @@ ngx_http_penstock_credentials_handler(ngx_http_request_t *r)
 
     ngx_str_null(&token);
 
-    if (clcf->client) {
+    if (ctx->bearer.client != clcf->client) {
+        ngx_http_penstock_wait_leave(&ctx->bearer.waiter);
+        ctx->bearer.client = clcf->client;
+        ctx->bearer.deadline = 0;
+    }
 
-        if (ctx->bearer.client != clcf->client) {
-            ngx_http_penstock_wait_leave(&ctx->bearer.waiter);
-            ctx->bearer.client = clcf->client;
-            ctx->bearer.deadline = 0;
-        }
+    if (clcf->client) {
 
         rc = ngx_http_penstock_token(&ctx->bearer, r, r->pool, &token);
 
@@ -224,8 +189,10 @@ ngx_http_penstock_credentials_handler(ngx_http_request_t *r)
         }
     }
 
-    if (ngx_http_penstock_credentials_replace(ctx, r, clcf, &token)
-        != NGX_OK)
+    if (ngx_http_penstock_credentials_replace(ctx, r, clcf, &token) != NGX_OK
+        || ngx_http_penstock_upstream_mark(r,
+                                          ngx_http_penstock_credentials_passed)
+           != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -341,12 +308,14 @@ ngx_http_penstock_credentials_replace(
 }
 
 
-static void
+/* NGX_AGAIN: the ERP has refused the token, and a new one may do */
+
+static ngx_int_t
 ngx_http_penstock_credentials_restore(
     ngx_http_penstock_credentials_ctx_t *ctx, ngx_http_request_t *r)
 {
     if (!ctx->replaced) {
-        return;
+        return NGX_OK;
     }
 
     ctx->replaced = 0;
@@ -363,6 +332,30 @@ ngx_http_penstock_credentials_restore(
     if (r->headers_in.headers.last == &ctx->headers.part) {
         r->headers_in.headers.last = &r->headers_in.headers.part;
     }
+
+    if (ctx->bearer.client == NULL || r->upstream == NULL
+        || r->upstream->headers_in.status_n != NGX_HTTP_UNAUTHORIZED
+        || ngx_http_penstock_token_rejected(&ctx->bearer) != NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    ctx->bearer.deadline = 0;
+
+    return NGX_AGAIN;
+}
+
+
+/* 401: the ERP did nothing, so that even a write may go once more */
+
+static ngx_int_t
+ngx_http_penstock_credentials_passed(ngx_http_request_t *r)
+{
+    ngx_http_penstock_credentials_ctx_t  *ctx;
+
+    ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_CREDENTIALS);
+
+    return ngx_http_penstock_credentials_restore(ctx, r);
 }
 
 
@@ -402,270 +395,7 @@ ngx_http_penstock_credentials_cleanup(void *data)
 }
 
 
-/* what the request loses comes first, then what it gets */
-
-static ngx_int_t
-ngx_http_penstock_credentials_headers(ngx_http_request_t *r,
-    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_str_t *token,
-    ngx_array_t *headers)
-{
-    ngx_str_t                    *name, value;
-    ngx_uint_t                    i;
-    ngx_http_penstock_header_t   *h;
-    ngx_http_penstock_identity_t *identity;
-
-    if (clcf->identity
-        && ngx_http_penstock_credentials_forged(r, clcf, headers) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    for (name = ngx_http_penstock_credentials_channel;
-         clcf->client && name->len;
-         name++)
-    {
-        h = ngx_array_push(headers);
-        if (h == NULL) {
-            return NGX_ERROR;
-        }
-
-        h->name = *name;
-        ngx_str_null(&h->value);
-    }
-
-    if (clcf->client) {
-        h = ngx_array_push(headers);
-        if (h == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_str_set(&h->name, "Authorization");
-        h->value = *token;
-    }
-
-    identity = clcf->identity ? clcf->identity->elts : NULL;
-
-    for (i = 0; clcf->identity && i < clcf->identity->nelts; i++) {
-
-        if (ngx_http_complex_value(r, &identity[i].value, &value) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        h = ngx_array_push(headers);
-        if (h == NULL) {
-            return NGX_ERROR;
-        }
-
-        h->name = identity[i].name;
-        h->value = value;
-
-        if (value.len == 0 || ngx_strlchr(value.data, value.data + value.len,
-                                          LF)
-            || ngx_strlchr(value.data, value.data + value.len, CR)
-            || ngx_strlchr(value.data, value.data + value.len, '\0'))
-        {
-            ngx_str_null(&h->value);
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * Servers read "X_Client" and "x-client" as one: whatever could be taken for
- * a header of ours goes.
- */
-
-static ngx_int_t
-ngx_http_penstock_credentials_forged(ngx_http_request_t *r,
-    ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_array_t *headers)
-{
-    ngx_uint_t                     i, j;
-    ngx_list_part_t               *part;
-    ngx_table_elt_t               *in;
-    ngx_http_penstock_header_t    *h;
-    ngx_http_penstock_identity_t  *identity;
-
-    identity = clcf->identity->elts;
-
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-        in = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            for (j = 0; j < clcf->identity->nelts; j++) {
-
-                if (!ngx_http_penstock_credentials_like(&in[i].key,
-                                                        &identity[j].name))
-                {
-                    continue;
-                }
-
-                h = ngx_array_push(headers);
-                if (h == NULL) {
-                    return NGX_ERROR;
-                }
-
-                h->name = in[i].key;
-                ngx_str_null(&h->value);
-                break;
-            }
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-/* letters and digits count, whatever stands between */
-
-static ngx_uint_t
-ngx_http_penstock_credentials_like(ngx_str_t *name, ngx_str_t *other)
-{
-    u_char      a, b;
-    ngx_uint_t  i;
-
-    if (name->len != other->len) {
-        return 0;
-    }
-
-    for (i = 0; i < name->len; i++) {
-        a = ngx_tolower(name->data[i]);
-        b = ngx_tolower(other->data[i]);
-
-        if (a == b) {
-            continue;
-        }
-
-        if (((a >= 'a' && a <= 'z') || (a >= '0' && a <= '9'))
-            || ((b >= 'a' && b <= 'z') || (b >= '0' && b <= '9')))
-        {
-            return 0;
-        }
-    }
-
-    return 1;
-}
-
-
-static ngx_int_t
-ngx_http_penstock_credentials_enter(ngx_http_penstock_exchange_t *x,
-    void **state)
-{
-    ngx_int_t                                  rc;
-    ngx_str_t                                  token;
-    ngx_http_request_t                        *r;
-    ngx_http_penstock_bearer_t                *bearer;
-    ngx_http_penstock_problem_t               *problem;
-    ngx_http_penstock_credentials_loc_conf_t  *clcf;
-
-    r = x->host;
-
-    clcf = ngx_http_get_module_loc_conf(r,
-                                        ngx_http_penstock_credentials_module);
-
-    if (clcf->client == NULL && clcf->identity == NULL) {
-        return NGX_OK;
-    }
-
-    ngx_str_null(&token);
-
-    if (clcf->client) {
-        bearer = *state;
-
-        if (bearer == NULL) {
-            bearer = ngx_pcalloc(r->pool, sizeof(ngx_http_penstock_bearer_t));
-            if (bearer == NULL) {
-                return NGX_ERROR;
-            }
-
-            bearer->client = clcf->client;
-            bearer->waiter.exchange = x;
-
-            *state = bearer;
-        }
-
-        rc = ngx_http_penstock_token(bearer, r, r->pool, &token);
-
-        if (rc == NGX_DECLINED) {
-            problem = ngx_pcalloc(r->pool,
-                                  sizeof(ngx_http_penstock_problem_t));
-            if (problem == NULL) {
-                return NGX_ERROR;
-            }
-
-            problem->status = NGX_HTTP_SERVICE_UNAVAILABLE;
-            ngx_str_set(&problem->detail,
-                        "The gateway has no access to the server now.");
-
-            x->problem = problem;
-            x->retry_after = ngx_http_penstock_token_pause(clcf->client);
-
-            return NGX_HTTP_SERVICE_UNAVAILABLE;
-        }
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
-    }
-
-    if (x->add == NULL) {
-        x->add = ngx_array_create(r->pool, 8,
-                                  sizeof(ngx_http_penstock_header_t));
-        if (x->add == NULL) {
-            return NGX_ERROR;
-        }
-    }
-
-    return ngx_http_penstock_credentials_headers(r, clcf, &token, x->add);
-}
-
-
-static ngx_int_t
-ngx_http_penstock_credentials_answered(ngx_http_penstock_exchange_t *x,
-    void **state)
-{
-    ngx_http_penstock_bearer_t *bearer = *state;
-
-    /* 401: the ERP did nothing, so that even a write may go once more */
-
-    if (bearer == NULL || !x->upstream || x->status != NGX_HTTP_UNAUTHORIZED)
-    {
-        return NGX_OK;
-    }
-
-    return ngx_http_penstock_token_rejected(bearer) == NGX_OK ? NGX_AGAIN
-                                                              : NGX_OK;
-}
-
-
-static void
-ngx_http_penstock_credentials_leave(ngx_http_penstock_exchange_t *x,
-    void **state)
-{
-    ngx_http_penstock_bearer_t *bearer = *state;
-
-    ngx_http_penstock_wait_leave(&bearer->waiter);
-}
-
-
-/* nothing is held while a token is on its way */
-
-static ngx_int_t
-ngx_http_penstock_credentials_early(ngx_http_penstock_exchange_t *x,
-    void **state)
-{
-    ngx_http_penstock_credentials_loc_conf_t  *clcf;
-
-    clcf = ngx_http_get_module_loc_conf(x->host,
-                                        ngx_http_penstock_credentials_module);
-
-    return (clcf->client && !ngx_http_penstock_token_ready(clcf->client))
-           ? NGX_DECLINED : NGX_OK;
-}
-
-
-/* the upstream has the request, and its answer is there */
+/* for answers of nginx's own; those of an upstream came by "passed" */
 
 static ngx_int_t
 ngx_http_penstock_credentials_header_filter(ngx_http_request_t *r)
@@ -675,14 +405,8 @@ ngx_http_penstock_credentials_header_filter(ngx_http_request_t *r)
     if (r == r->main) {
         ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_CREDENTIALS);
 
-        if (ctx && ctx->replaced) {
-            ngx_http_penstock_credentials_restore(ctx, r);
-
-            if (ctx->bearer.client && r->upstream
-                && r->upstream->headers_in.status_n == NGX_HTTP_UNAUTHORIZED)
-            {
-                (void) ngx_http_penstock_token_rejected(&ctx->bearer);
-            }
+        if (ctx) {
+            (void) ngx_http_penstock_credentials_restore(ctx, r);
         }
     }
 

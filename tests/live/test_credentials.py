@@ -43,7 +43,25 @@ CONF = '''
             proxy_pass http://127.0.0.1:%%AS%%/token;
         }
 
-        location /pass { proxy_pass http://127.0.0.1:%%ERP%%; }
+        location /pass {
+            add_header X-Added once always;
+            correlation_id on;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /unbuffered {
+            proxy_request_buffering off;
+            proxy_http_version 1.1;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /page {
+            proxy_intercept_errors on;
+            error_page 401 = /teapot;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /teapot { return 418; }
 
         location /read {
             availability_cache a;
@@ -115,7 +133,8 @@ class Test(penstock.TestCase):
         token = (h.headers.get('Authorization') or '').partition(' ')[2]
         if not token.startswith('token-') or token in self.bad:
             return h.send(401, {'error': 'invalid_token'},
-                          {'WWW-Authenticate': 'Bearer'})
+                          {'WWW-Authenticate': 'Bearer', 'X-Refused': 'yes',
+                           'Set-Cookie': 'a=b', 'Cache-Control': 'no-store'})
         h.send(200, {'token': token, 'method': h.command})
 
     def asked(self):
@@ -153,7 +172,8 @@ class Test(penstock.TestCase):
 
     def test_refused_by_the_erp(self):
         self.servers()
-        for way, method in ('/read?1', 'GET'), ('/write', 'POST'):
+        for way, method in (('/read?1', 'GET'), ('/write', 'POST'),
+                            ('/pass?1', 'GET'), ('/pass?2', 'POST')):
             with self.subTest(way):
                 self.gw.get('/pass')
                 token = 'token-%d' % self.asked()
@@ -168,22 +188,103 @@ class Test(penstock.TestCase):
                 if method == 'POST':
                     self.assertEqual(self.seen(way)[-1][3], b'{"sku":1}')
 
-        # what goes on by itself is not sent again, the next one is right
+    def refuse(self):
+        """The token that is held is of no use any more."""
 
-        token = 'token-%d' % self.asked()
+        self.gw.get('/pass')
         time.sleep(1.1)
-        self.bad.add(token)
-        self.assertEqual(self.gw.get('/pass').status, 401)
-        self.assertEqual(self.gw.get('/pass').status, 200)
+        self.bad.add('token-%d' % self.asked())
+
+    def test_passed_on_twice(self):
+        """Nothing of the first answer is seen, all of the request is there
+        twice, be it in a file, and the answer is passed on as it comes."""
+
+        self.servers()
+        for size in 0, 10, 300000:
+            with self.subTest(size):
+                self.refuse()
+                body = os.urandom(size) if size else None
+                before = len(self.seen('/pass?b'))
+                got = self.gw.request('PUT' if size else 'GET', '/pass?b',
+                                      {'X-Mine': 'a'}, body)
+                self.assertEqual(got.status, 200, got)
+                self.assertNotIn('WWW-Authenticate', got.headers)
+                self.assertNotIn('X-Refused', got.headers)
+                self.assertEqual(got.headers['X-Added'], 'once')
+                self.assertEqual(len(got.headers.get_all('X-Added')), 1)
+                self.assertEqual(len(got.headers.get_all('Content-Type')), 1)
+                tries = self.seen('/pass?b')[before:]
+                self.assertEqual(len(tries), 2)
+                self.assertEqual([t[3] for t in tries], [body or b''] * 2)
+                self.assertEqual([t[2]['X-Mine'] for t in tries], ['a'] * 2)
+                self.assertNotEqual(*[t[2]['Authorization'] for t in tries])
+        self.assertEqual(self.gw.log().count('once more, after status 401'),
+                         3)
+
+    def test_passed_on_twice_copied_once(self):
+        self.servers()
+        self.refuse()
+        got = self.gw.request('POST', '/mirrored', body=b'x')
+        self.assertEqual((got.status, len(self.seen('/mirrored'))), (200, 2))
+        self.assertEqual(self.gw.get('/mirrored').status, 200)
+        penstock.wait_for(lambda: len(self.seen('/copy')) >= 2)
+        self.assertEqual(len(self.seen('/copy')), 2)
+
+    def test_passed_on_together(self):
+        """Many with the old token: each twice at most, one new token."""
+
+        self.servers(workers=2)
+        self.refuse()
+        asked = self.asked()
+        got = penstock.together([lambda n=n: self.gw.request(
+            'POST', '/pass?t%d' % n, body=b'x%d' % n) for n in range(20)])
+        self.assertEqual({r.status for r in got}, {200})
+        self.assertEqual(self.asked(), asked + 1)
+        for n in range(20):
+            tries = [r for r in self.seen('/pass?t')
+                     if r[1] == '/pass?t%d' % n]
+            self.assertLessEqual(len(tries), 2)
+
+    def test_passed_on_without_a_token(self):
+        """Refused, and no new token is to be had."""
+
+        self.servers()
+        self.refuse()
+        self.broken = True
+        got = self.gw.request('POST', '/pass', body=b'x')
+        self.assertEqual(got.status, 503)
+        self.assertIn('Retry-After', got.headers)
+        self.assertEqual(got.headers['Content-Type'],
+                         'application/problem+json')
+
+    def test_not_sent_again(self):
+        """Where the body is gone, or a page of nginx's is the answer; the
+        next request has a new token."""
+
+        self.servers()
+        for path, status in ('/unbuffered', 401), ('/page', 418):
+            with self.subTest(path):
+                self.refuse()
+                before = len(self.erp_.requests)
+                got = self.gw.request('POST', path, body=b'x' * 300000)
+                self.assertEqual(got.status, status)
+                self.assertEqual(len(self.erp_.requests), before + 1)
+                self.assertEqual(self.gw.request(
+                    'POST', path, body=b'x').status, 200)
+
+        # nothing of a body to be gone
+        self.refuse()
+        self.assertEqual(self.gw.get('/unbuffered').status, 200)
 
     def test_refused_for_ever(self):
         self.servers()
         self.bad = {'token-%d' % n for n in range(1, 100)}
         start = time.monotonic()
         for n in range(20):
-            got = self.gw.get('/read?%d' % n)
-            self.assertEqual(got.status, 401)
-        self.assertLessEqual(len(self.seen('/read')), 40)
+            for way in '/read?%d', '/pass?%d':
+                got = self.gw.get(way % n)
+                self.assertEqual(got.status, 401)
+                self.assertLessEqual(len(self.seen(way % n)), 2)
         self.assertLessEqual(self.asked(),
                              2 + (time.monotonic() - start) / 1.0)
 
