@@ -102,11 +102,22 @@ zone "a" is already defined
 === TEST 10: the name of another module's zone
 --- http_config
 limit_req_zone $remote_addr zone=a:1m rate=1r/s;
-rate_limit_zone $remote_addr zone=a:1m rate=1r/s;
+rate_limit_zone $remote_addr zone=a:1m rate=1r/m;
 --- config
---- must_die
---- error_log
-zone "a" is already there for a different use
+location /t {
+    limit_req zone=a burst=5 nodelay;
+    rate_limit zone=a;
+    return 204;
+}
+location /u {
+    limit_req zone=a burst=5 nodelay;
+    rate_limit zone=a;
+    empty_gif;
+}
+--- request eval
+["GET /u", "GET /u"]
+--- error_code eval
+[200, 429]
 
 
 

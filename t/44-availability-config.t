@@ -80,12 +80,13 @@ availability_zone a:1m redis=none;
 
 === TEST 8: a zone's name taken by another use
 --- http_config
-limit_req_zone $uri zone=a:1m rate=1r/s; availability_zone a:1m;
+limit_req_zone $uri zone=a:1m rate=1r/s;
+rate_limit_zone $uri zone=b:1m rate=1r/s; availability_zone a:1m;
 --- config
-
+location /t { availability_cache b; }
 --- must_die
 --- error_log
-zone "a" is already there for a different use, give this one another name
+zone "b" is not defined: correct the name, or define it with a ..._zone directive
 
 
 === TEST 9: a zone that is not there

@@ -199,11 +199,6 @@ my %wrong = (
         ['http', 'auth_jwt_zone a:-1;', 'invalid size "-1" of zone "a"'],
         ['http', 'auth_jwt_zone a:1k;', 'zone "a" is too small, give it at '
          . 'least 32k'],
-        ['http', "limit_req_zone \$uri zone=a:1m rate=1r/s;\n"
-         . "!auth_jwt_zone a:1m;", 'zone "a" is already there for a '
-         . 'different use, give this one another name'],
-        ['http', "auth_jwt_zone a:1m;\n!rate_limit_zone \$uri zone=a:1m "
-         . "rate=1r/s;", 'zone "a" is already there for a different use'],
     ],
 
     idempotency_zone => [
@@ -218,7 +213,7 @@ my %wrong = (
     idempotency => [
         ['location', 'idempotency nowhere;', 'zone "nowhere" is not defined'],
         ['http', "erp_budget_zone a:1m limit=1;\n!idempotency a;", 'zone "a" '
-         . 'is already there for a different use'],
+         . 'is not defined'],
         ['http', "idempotency_zone a:1m;\n!idempotency a ttl=1s lease=1s;",
          '"lease=" of "idempotency" must be shorter than "ttl="'],
         ['http', 'idempotency a ttl=soon;', 'invalid "ttl=soon", write a time '
@@ -323,9 +318,9 @@ my %wrong = (
          'invalid parameter "rate=1", use zone=, limit=, redis= or fallback='],
         ['http', 'rate_limit_concurrency_zone $uri zone=a:1m limit=1 '
          . 'fallback=deny;', '"fallback=" of zone "a" needs "redis=NAME"'],
-        ['http', "rate_limit_zone \$uri zone=a:1m rate=1r/s;\n"
+        ['http', "rate_limit_concurrency_zone \$uri zone=a:1m limit=1;\n"
          . "!rate_limit_concurrency_zone \$uri zone=a:1m limit=1;",
-         'zone "a" is already there for a different use'],
+         'zone "a" is already defined'],
     ],
     rate_limit_concurrency => [
         ['location', 'rate_limit_concurrency zone=;', 'invalid or repeated '

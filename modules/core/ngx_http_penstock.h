@@ -269,6 +269,9 @@ ngx_int_t ngx_http_penstock_retry_after(ngx_http_request_t *r, time_t sec);
  * returns through *data the pointer that each process finds in
  * ngx_http_penstock_zone_data().  On reload the memory is kept when name,
  * tag, size and layout are the same; init is not called then.
+ *
+ * A name is one of its tag's only: the tag, a module or a structure of that
+ * type with a name, stands for what the zone is for.
  */
 
 typedef ngx_int_t (*ngx_http_penstock_zone_init_pt)(ngx_shm_zone_t *zone,
@@ -279,6 +282,7 @@ ngx_shm_zone_t *ngx_http_penstock_zone_add(ngx_conf_t *cf, ngx_str_t *name,
     ngx_http_penstock_zone_init_pt init, void *conf);
 void *ngx_http_penstock_zone_data(ngx_shm_zone_t *zone);
 void *ngx_http_penstock_zone_conf(ngx_shm_zone_t *zone);
+ngx_str_t *ngx_http_penstock_zone_name(ngx_shm_zone_t *zone);
 
 /*
  * Looks up a zone named before or after by another directive; "conf" of it

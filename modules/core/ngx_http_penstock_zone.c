@@ -3,6 +3,10 @@
  * Shared memory zones.  What a process knows of a zone (its data, its
  * configuration) is a small structure of the cycle; what outlives a reload
  * is in the zone, with its layout version.
+ *
+ * nginx tells zones apart by their names.  What it gets for one of ours begins
+ * with the tag's name, "penstock_ratelimit:api", so that a zone of an upstream
+ * or of another directive may have the same name.
  */
 
 #include "ngx_http_penstock.h"
@@ -24,6 +28,7 @@ typedef struct {
 /* shm_zone->data, in the cycle's pool */
 
 typedef struct {
+    ngx_str_t                        name;       /* as configured */
     void                            *data;
     void                            *conf;
     ngx_uint_t                       layout;
@@ -34,10 +39,12 @@ typedef struct {
 } ngx_http_penstock_zone_t;
 
 
+static ngx_int_t ngx_http_penstock_zone_key(ngx_conf_t *cf, ngx_str_t *name,
+    ngx_module_t *tag, ngx_str_t *key);
 static ngx_shm_zone_t *ngx_http_penstock_zone_lookup(ngx_conf_t *cf,
-    ngx_str_t *name, ngx_module_t *tag, ngx_int_t *rc);
+    ngx_str_t *key, ngx_module_t *tag, ngx_int_t *rc);
 static ngx_shm_zone_t *ngx_http_penstock_zone_create(ngx_conf_t *cf,
-    ngx_str_t *name, ngx_module_t *tag);
+    ngx_str_t *name, ngx_str_t *key, ngx_module_t *tag);
 static ngx_int_t ngx_http_penstock_zone_init(ngx_shm_zone_t *shm_zone,
     void *old);
 
@@ -48,6 +55,7 @@ ngx_http_penstock_zone_add(ngx_conf_t *cf, ngx_str_t *name, ssize_t size,
     void *conf)
 {
     ngx_int_t                  rc;
+    ngx_str_t                  key;
     ngx_shm_zone_t            *shm_zone;
     ngx_http_penstock_zone_t  *zone;
 
@@ -59,14 +67,18 @@ ngx_http_penstock_zone_add(ngx_conf_t *cf, ngx_str_t *name, ssize_t size,
         return NULL;
     }
 
-    shm_zone = ngx_http_penstock_zone_lookup(cf, name, tag, &rc);
+    if (ngx_http_penstock_zone_key(cf, name, tag, &key) != NGX_OK) {
+        return NULL;
+    }
+
+    shm_zone = ngx_http_penstock_zone_lookup(cf, &key, tag, &rc);
 
     if (rc != NGX_OK) {
         return NULL;
     }
 
     if (shm_zone == NULL) {
-        shm_zone = ngx_http_penstock_zone_create(cf, name, tag);
+        shm_zone = ngx_http_penstock_zone_create(cf, name, &key, tag);
         if (shm_zone == NULL) {
             return NULL;
         }
@@ -105,6 +117,7 @@ ngx_shm_zone_t *
 ngx_http_penstock_zone_ref(ngx_conf_t *cf, ngx_str_t *name, ngx_module_t *tag)
 {
     ngx_int_t        rc;
+    ngx_str_t        key;
     ngx_shm_zone_t  *shm_zone;
 
     if (name->len == 0) {
@@ -112,13 +125,28 @@ ngx_http_penstock_zone_ref(ngx_conf_t *cf, ngx_str_t *name, ngx_module_t *tag)
         return NULL;
     }
 
-    shm_zone = ngx_http_penstock_zone_lookup(cf, name, tag, &rc);
+    if (ngx_http_penstock_zone_key(cf, name, tag, &key) != NGX_OK) {
+        return NULL;
+    }
+
+    shm_zone = ngx_http_penstock_zone_lookup(cf, &key, tag, &rc);
 
     if (rc != NGX_OK || shm_zone) {
         return shm_zone;
     }
 
-    return ngx_http_penstock_zone_create(cf, name, tag);
+    return ngx_http_penstock_zone_create(cf, name, &key, tag);
+}
+
+
+ngx_str_t *
+ngx_http_penstock_zone_name(ngx_shm_zone_t *shm_zone)
+{
+    ngx_http_penstock_zone_t  *zone;
+
+    zone = shm_zone->data;
+
+    return &zone->name;
 }
 
 
@@ -265,12 +293,51 @@ ngx_http_penstock_zone_postconf(ngx_conf_t *cf)
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "zone \"%V\" is not defined: correct the name, or "
                       "define it with a ..._zone directive in %V:%ui",
-                      &shm_zone[i].shm.name, &zone->file, zone->line);
+                      &zone->name, &zone->file, zone->line);
 
         rc = NGX_ERROR;
     }
 
     return rc;
+}
+
+
+/* "ngx_http_penstock_ratelimit_module" and "api": penstock_ratelimit:api */
+
+static ngx_int_t
+ngx_http_penstock_zone_key(ngx_conf_t *cf, ngx_str_t *name, ngx_module_t *tag,
+    ngx_str_t *key)
+{
+    ngx_str_t  use;
+
+    use.data = (u_char *) tag->name;
+    use.len = ngx_strlen(tag->name);
+
+    if (use.len > sizeof("ngx_http_") - 1
+        && ngx_strncmp(use.data, "ngx_http_", sizeof("ngx_http_") - 1) == 0)
+    {
+        use.data += sizeof("ngx_http_") - 1;
+        use.len -= sizeof("ngx_http_") - 1;
+    }
+
+    if (use.len > sizeof("_module") - 1
+        && ngx_strncmp(use.data + use.len - (sizeof("_module") - 1),
+                       "_module", sizeof("_module") - 1)
+           == 0)
+    {
+        use.len -= sizeof("_module") - 1;
+    }
+
+    key->len = use.len + 1 + name->len;
+
+    key->data = ngx_pnalloc(cf->pool, key->len);
+    if (key->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_sprintf(key->data, "%V:%V", &use, name);
+
+    return NGX_OK;
 }
 
 
@@ -280,7 +347,7 @@ ngx_http_penstock_zone_postconf(ngx_conf_t *cf)
  */
 
 static ngx_shm_zone_t *
-ngx_http_penstock_zone_lookup(ngx_conf_t *cf, ngx_str_t *name,
+ngx_http_penstock_zone_lookup(ngx_conf_t *cf, ngx_str_t *key,
     ngx_module_t *tag, ngx_int_t *rc)
 {
     u_char           *p;
@@ -304,8 +371,8 @@ ngx_http_penstock_zone_lookup(ngx_conf_t *cf, ngx_str_t *name,
             i = 0;
         }
 
-        if (name->len != shm_zone[i].shm.name.len
-            || ngx_strncmp(name->data, shm_zone[i].shm.name.data, name->len)
+        if (key->len != shm_zone[i].shm.name.len
+            || ngx_strncmp(key->data, shm_zone[i].shm.name.data, key->len)
                != 0)
         {
             continue;
@@ -321,7 +388,7 @@ ngx_http_penstock_zone_lookup(ngx_conf_t *cf, ngx_str_t *name,
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "zone \"%V\" is already there for a different "
-                           "use, give this one another name", name);
+                           "use, give this one another name", key);
 
         *rc = NGX_ERROR;
         return NULL;
@@ -333,7 +400,7 @@ ngx_http_penstock_zone_lookup(ngx_conf_t *cf, ngx_str_t *name,
 
 static ngx_shm_zone_t *
 ngx_http_penstock_zone_create(ngx_conf_t *cf, ngx_str_t *name,
-    ngx_module_t *tag)
+    ngx_str_t *key, ngx_module_t *tag)
 {
     ngx_shm_zone_t            *shm_zone;
     ngx_http_penstock_zone_t  *zone;
@@ -343,12 +410,14 @@ ngx_http_penstock_zone_create(ngx_conf_t *cf, ngx_str_t *name,
         return NULL;
     }
 
+    zone->name = *name;
+
     if (cf->conf_file) {
         zone->file = cf->conf_file->file.name;
         zone->line = cf->conf_file->line;
     }
 
-    shm_zone = ngx_shared_memory_add(cf, name, 0, tag);
+    shm_zone = ngx_shared_memory_add(cf, key, 0, tag);
     if (shm_zone == NULL) {
         return NULL;
     }
@@ -386,7 +455,7 @@ ngx_http_penstock_zone_init(ngx_shm_zone_t *shm_zone, void *old)
         {
             ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
                           "zone \"%V\" was laid out by another version of "
-                          "the module, restart nginx", &shm_zone->shm.name);
+                          "the module, restart nginx", &zone->name);
             return NGX_ERROR;
         }
 
@@ -395,7 +464,7 @@ ngx_http_penstock_zone_init(ngx_shm_zone_t *shm_zone, void *old)
         return NGX_OK;
     }
 
-    len = sizeof(" in zone \"\"") + shm_zone->shm.name.len;
+    len = sizeof(" in zone \"\"") + zone->name.len;
 
     header = ngx_http_penstock_zone_reserve(shpool,
                                   sizeof(ngx_http_penstock_zone_header_t)
@@ -405,7 +474,7 @@ ngx_http_penstock_zone_init(ngx_shm_zone_t *shm_zone, void *old)
     }
 
     p = (u_char *) header + sizeof(ngx_http_penstock_zone_header_t);
-    ngx_sprintf(p, " in zone \"%V\"%Z", &shm_zone->shm.name);
+    ngx_sprintf(p, " in zone \"%V\"%Z", &zone->name);
 
     header->magic = NGX_HTTP_PENSTOCK_ZONE_MAGIC;
     header->layout = zone->layout;
@@ -418,7 +487,7 @@ ngx_http_penstock_zone_init(ngx_shm_zone_t *shm_zone, void *old)
     {
         ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
                       "zone \"%V\" could not be initialized, "
-                      "give it more memory", &shm_zone->shm.name);
+                      "give it more memory", &zone->name);
         return NGX_ERROR;
     }
 

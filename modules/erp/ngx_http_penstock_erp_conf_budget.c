@@ -333,7 +333,7 @@ static ngx_http_penstock_erp_breaker_t *
 ngx_http_penstock_erp_breaker_add(ngx_conf_t *cf, ngx_str_t *name)
 {
     u_char                              *p;
-    ngx_str_t                            zone, labels;
+    ngx_str_t                            labels;
     ngx_uint_t                           i;
     ngx_http_penstock_erp_breaker_t    **b, *breaker;
     ngx_http_penstock_erp_main_conf_t   *emcf;
@@ -383,14 +383,7 @@ ngx_http_penstock_erp_breaker_add(ngx_conf_t *cf, ngx_str_t *name)
     *b = breaker;
     breaker->name = *name;
 
-    zone.data = ngx_pnalloc(cf->pool, sizeof("erp_breaker:") + name->len);
-    if (zone.data == NULL) {
-        return NULL;
-    }
-
-    zone.len = ngx_sprintf(zone.data, "erp_breaker:%V", name) - zone.data;
-
-    breaker->shm_zone = ngx_http_penstock_zone_add(cf, &zone,
+    breaker->shm_zone = ngx_http_penstock_zone_add(cf, &breaker->name,
                                          8 * ngx_pagesize,
                                          &ngx_http_penstock_erp_breaker_tag,
                                          NGX_HTTP_PENSTOCK_ERP_BREAKER_LAYOUT,

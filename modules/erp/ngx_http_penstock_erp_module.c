@@ -100,9 +100,17 @@ ngx_module_t  ngx_http_penstock_erp_module = {
 };
 
 
-ngx_module_t  ngx_http_penstock_erp_keys_tag;
-ngx_module_t  ngx_http_penstock_erp_budget_tag;
-ngx_module_t  ngx_http_penstock_erp_breaker_tag;
+ngx_module_t  ngx_http_penstock_erp_keys_tag = {
+    .name = "penstock_idempotency"
+};
+
+ngx_module_t  ngx_http_penstock_erp_budget_tag = {
+    .name = "penstock_budget"
+};
+
+ngx_module_t  ngx_http_penstock_erp_breaker_tag = {
+    .name = "penstock_breaker"
+};
 
 
 static ngx_http_variable_t  ngx_http_penstock_erp_vars[] = {

@@ -317,6 +317,10 @@ typedef struct {
 
 extern ngx_module_t  ngx_http_penstock_oauth_module;
 
+/* no module: what tells auth_dpop_zone from auth_jwt_zone */
+
+extern ngx_module_t  ngx_http_penstock_oauth_proofs_tag;
+
 
 /* the ACCESS handler */
 

@@ -17,6 +17,11 @@ static ngx_int_t ngx_http_penstock_oauth_nonce_key(ngx_conf_t *cf,
 static void ngx_http_penstock_oauth_nonce_key_cleanup(void *data);
 
 
+ngx_module_t  ngx_http_penstock_oauth_proofs_tag = {
+    .name = "penstock_proofs"
+};
+
+
 char *
 ngx_http_penstock_oauth_dpop_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
@@ -201,9 +206,9 @@ ngx_http_penstock_oauth_dpop_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     proofs->zone = ngx_http_penstock_dict_add(cf, &name, size,
-                                             &ngx_http_penstock_oauth_module,
-                                             NGX_HTTP_PENSTOCK_OAUTH_LAYOUT,
-                                             omcf);
+                                         &ngx_http_penstock_oauth_proofs_tag,
+                                         NGX_HTTP_PENSTOCK_OAUTH_LAYOUT,
+                                         omcf);
 
     return proofs->zone ? NGX_CONF_OK : NGX_CONF_ERROR;
 }

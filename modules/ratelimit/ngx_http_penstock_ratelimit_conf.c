@@ -656,7 +656,8 @@ ngx_http_penstock_ratelimit_limit(ngx_conf_t *cf, ngx_command_t *cmd,
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "zone \"%V\" limits here already, a request "
                                "counts once: keep one \"%V\"",
-                               &shm_zone->shm.name, &cmd->name);
+                               ngx_http_penstock_zone_name(shm_zone),
+                               &cmd->name);
             return NGX_CONF_ERROR;
         }
     }

@@ -151,7 +151,7 @@ class Test(penstock.TestCase):
     def test_worker_killed_inside(self):
         self.gw = self.gateway(CONF, workers=2, SIZE='64k', LAYOUT=1, MORE='',
                                allow=['exited on signal 9',
-                                      'zone "a" was locked by'])
+                                      'zone "penstock_probe_dict:a" was locked by'])
         for _ in range(3):
             self.do('fill', n=300, size=8)
             self.do('count', n=1)
@@ -175,7 +175,7 @@ class Test(penstock.TestCase):
     def test_waiting_worker_goes_on_when_the_holder_dies(self):
         self.gw = self.gateway(CONF, workers=4, SIZE='64k', LAYOUT=1, MORE='',
                                allow=['exited on signal 9',
-                                      'zone "a" was locked by'])
+                                      'zone "penstock_probe_dict:a" was locked by'])
 
         def kill():
             try:
@@ -217,9 +217,9 @@ class Test(penstock.TestCase):
             ('probe_dict_zone a:8k;', 'zone "a" is too small'),
             ('probe_dict_zone a:64k; probe_dict_zone a:64k;',
              'zone "a" is already defined'),
-            ('limit_req_zone $host zone=a:64k rate=1r/s;'
-             'probe_dict_zone a:64k;',
-             'zone "a" is already there for a different use'),
+            ('rate_limit_zone $host zone=nowhere:64k rate=1r/s;'
+             'server { location / { probe_dict nowhere; } }',
+             r'zone "nowhere" is not defined: .* in \S+nginx.conf:\d+'),
             ('server { location / { probe_dict nowhere; } }',
              r'zone "nowhere" is not defined: .* in \S+nginx.conf:\d+'),
         ):
