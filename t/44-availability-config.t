@@ -86,7 +86,7 @@ rate_limit_zone $uri zone=b:1m rate=1r/s; availability_zone a:1m;
 location /t { availability_cache b; }
 --- must_die
 --- error_log
-zone "b" is not defined: correct the name, or define it with a ..._zone directive
+there is no zone "b", define it by "availability_zone b:SIZE" in
 
 
 === TEST 9: a zone that is not there

@@ -29,6 +29,40 @@ CONF = '''
 '''
 
 
+ZONES = '''
+    availability_zone erp:1m;
+    idempotency_zone  erp:1m;
+    rate_limit_zone   $uri zone=erp:1m rate=1r/d burst=1;
+    %%MORE%%
+
+    upstream erp {
+        zone erp 64k;
+        server 127.0.0.1:%%ORIGIN%%;
+    }
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+
+        location /stock {
+            availability_cache       erp;
+            availability_cache_key   $uri;
+            availability_cache_valid 201 60s;
+            proxy_pass http://erp;
+        }
+
+        location /orders {
+            idempotency erp scope=all;
+            proxy_pass http://erp;
+        }
+
+        location /few {
+            rate_limit zone=erp;
+            empty_gif;
+        }
+    }
+'''
+
+
 class Test(penstock.TestCase):
 
     def test_no_request_lost(self):
@@ -54,6 +88,29 @@ class Test(penstock.TestCase):
         self.assertEqual(answers[4], '2')
         penstock.wait_for(lambda: len(gw.workers(old=True)) == 2,
                           what='old workers end')
+
+    def test_zones_of_one_name(self):
+        """Each keeps what it has, and its size, by a name of its own."""
+
+        origin = self.origin(lambda h: h.send(201, h.body))
+        gw = self.gateway(ZONES, ORIGIN=origin.port, MORE='')
+        key = {'Idempotency-Key': '"k"'}
+
+        def seen():
+            return [gw.get('/stock').headers['Cache-Status'].split(';')[1],
+                    gw.post('/orders', b'1', key).headers.get(
+                        'Idempotent-Replayed'),
+                    gw.get('/few').status]
+
+        self.assertEqual(seen(), [' fwd=uri-miss', None, 200])
+        gw.reload(ZONES, MORE='')
+        self.assertEqual(seen(), [' hit', 'true', 429])
+        # one that is new starts empty, and the others go on
+        gw.reload(ZONES, MORE='erp_budget_zone erp:64k limit=1;'
+                              'rate_limit_concurrency_zone $uri zone=erp:64k'
+                              ' limit=1;')
+        self.assertEqual(seen(), [' hit', 'true', 429])
+        self.assertEqual(gw.log().count('different use'), 0)
 
     def test_killed_worker_is_replaced(self):
         gw = self.gateway(CONF, ORIGIN=1, GENERATION=1,
