@@ -257,11 +257,13 @@ extern ngx_module_t  ngx_http_penstock_availability_module;
 /*
  * _read.c: the way of a request.
  *
- * begin, resume: of one whose answer is kept as a whole.  make_ctx: the state
- * of any.  decline: straight to proxy_pass.
+ * begin, resume: of one whose answer is kept as a whole.  showable: whether
+ * what is held may be shown where the upstream fails.  make_ctx: the state of
+ * any.  decline: straight to proxy_pass.
  */
 
 ngx_int_t ngx_http_penstock_av_begin(ngx_http_penstock_av_ctx_t *ctx);
+ngx_uint_t ngx_http_penstock_av_showable(ngx_http_penstock_av_ctx_t *ctx);
 ngx_int_t ngx_http_penstock_av_resume(ngx_http_penstock_av_ctx_t *ctx);
 ngx_http_penstock_av_ctx_t *ngx_http_penstock_av_make_ctx(
     ngx_http_request_t *r, ngx_http_penstock_av_loc_conf_t *alcf);
@@ -364,7 +366,10 @@ void ngx_http_penstock_av_confirm(ngx_http_penstock_av_ctx_t *ctx);
 
 void ngx_http_penstock_av_drop(ngx_http_penstock_av_ctx_t *ctx);
 
-/* the leader ends: with a record, or telling followers why not */
+/*
+ * The leader ends: with a record, or telling followers why not.  failed with
+ * status 0: one of them is to try again.
+ */
 
 void ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx,
     ngx_str_t *raw);
@@ -508,6 +513,10 @@ typedef enum {
 
 ngx_http_penstock_av_kind_e ngx_http_penstock_av_judge(
     ngx_http_penstock_av_ctx_t *ctx, ps_record_t *record, ps_tags_t *tags);
+/* of a failure: the upstream has not begun to answer in time */
+
+ngx_uint_t ngx_http_penstock_av_timed_out(ngx_http_penstock_av_ctx_t *ctx);
+
 ngx_int_t ngx_http_penstock_av_serialize(ngx_http_penstock_av_ctx_t *ctx,
     ps_record_t *record, ps_tags_t *tags, ngx_str_t *raw);
 

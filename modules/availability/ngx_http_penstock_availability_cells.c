@@ -369,9 +369,7 @@ ngx_http_penstock_cells_settle(ngx_http_penstock_cells_t *c)
             continue;
         }
 
-        if (!cell->held || (!cell->valid && cell->if_error == 0)
-            || now >= cell->created + cell->fresh + cell->if_error)
-        {
+        if (!ngx_http_penstock_cells_showable(cell, now)) {
             return NGX_DECLINED;
         }
 
@@ -380,6 +378,14 @@ ngx_http_penstock_cells_settle(ngx_http_penstock_cells_t *c)
     }
 
     return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_penstock_cells_showable(ngx_http_penstock_cell_t *cell, uint64_t now)
+{
+    return cell->held && (cell->valid || cell->if_error)
+           && now < cell->created + cell->fresh + cell->if_error;
 }
 
 

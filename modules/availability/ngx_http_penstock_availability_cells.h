@@ -214,6 +214,8 @@ struct ngx_http_penstock_cells_s {
     unsigned                           push_live:1;
     unsigned                           background:1;
     unsigned                           held:1;     /* the request, for it */
+    unsigned                           timed_out:1;    /* so did an ask of
+                                                      this round */
     unsigned                           odd:1;      /* not the declared shape */
     unsigned                           asked_whole:1;
     unsigned                           pass:1;
@@ -318,6 +320,8 @@ ngx_uint_t ngx_http_penstock_cells_may_log(ngx_http_penstock_av_zone_t *zone);
 
 /*
  * end: ends the fills of cells that we still lead; whether there were any.
+ * Where the upstream has not answered in time, others try again those of which
+ * they have nothing to show.
  * leave: so that others read them, who are told.
  */
 
@@ -348,7 +352,15 @@ ngx_int_t ngx_http_penstock_cells_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
 
-/* _cells.c: the way of a request */
+/*
+ * _cells.c: the way of a request.
+ *
+ * showable: whether what is held of a cell may be shown where the upstream
+ * fails.
+ */
+
+ngx_uint_t ngx_http_penstock_cells_showable(ngx_http_penstock_cell_t *cell,
+    uint64_t now);
 
 ngx_int_t ngx_http_penstock_cells_resume(ngx_http_penstock_cells_t *c);
 

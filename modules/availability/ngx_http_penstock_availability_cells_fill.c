@@ -77,6 +77,7 @@ ngx_http_penstock_cells_fill(ngx_http_penstock_cells_t *c)
 
     c->pending = 1;
     c->stage = NGX_HTTP_PENSTOCK_CELLS_ASKED;
+    c->timed_out = 0;
 
     for (i = 0; i < c->nasks; i++) {
         ask = &c->ask[i];
@@ -379,6 +380,7 @@ ngx_http_penstock_cells_done(ngx_http_penstock_exchange_t *x)
         ngx_http_penstock_count(c->zone->fill_errors, 1);
 
         c->fail_status = ask->ctx.fail_status;
+        c->timed_out = ngx_http_penstock_av_timed_out(&ask->ctx);
         c->retry_after = ask->ctx.retry_after;
 
     } else if (x->too_large) {

@@ -306,8 +306,10 @@ ngx_uint_t
 ngx_http_penstock_cells_end(ngx_http_penstock_cells_t *c, ngx_uint_t state,
     ngx_uint_t status)
 {
+    uint64_t                        now;
     ngx_uint_t                      i;
     ps_cell_fill_t                 *slot;
+    ngx_http_penstock_cell_t       *cell;
     ngx_http_penstock_cells_shm_t  *shm;
 
     for (i = 0;
@@ -322,23 +324,31 @@ ngx_http_penstock_cells_end(ngx_http_penstock_cells_t *c, ngx_uint_t state,
     }
 
     shm = ngx_http_penstock_zone_data(c->zone->cells);
+    now = ngx_http_penstock_av_now();
 
     ngx_http_penstock_cells_lock(shm);
 
     for ( /* void */ ; i < c->n; i++) {
+        cell = &c->cell[i];
 
-        if (!c->cell[i].slot || c->cell[i].remote) {
+        if (!cell->slot || cell->remote) {
             continue;
         }
 
-        slot = ps_cell_fills_find(shm->fills, c->cell[i].hash);
+        slot = ps_cell_fills_find(shm->fills, cell->hash);
 
         if (slot && slot->fill == c->fill) {
             slot->state = (uint16_t) state;
             slot->status = (uint16_t) status;
+
+            if (state == PS_CELL_FILL_FAILED && c->timed_out
+                && !ngx_http_penstock_cells_showable(cell, now))
+            {
+                slot->state = PS_CELL_FILL_FREE;
+            }
         }
 
-        c->cell[i].slot = 0;
+        cell->slot = 0;
     }
 
     ngx_http_penstock_cells_unlock(shm);

@@ -313,7 +313,14 @@ ngx_http_penstock_av_exchange_done(ngx_http_penstock_exchange_t *x)
 
     case NGX_HTTP_PENSTOCK_AV_FAILURE:
         ngx_http_penstock_count(ctx->zone->fill_errors, 1);
-        ngx_http_penstock_av_failed(ctx, ctx->fail_status);
+
+        /* no answer in time says nothing of the next try, and all but one
+           wait on */
+
+        ngx_http_penstock_av_failed(ctx,
+                                    (ngx_http_penstock_av_timed_out(ctx)
+                                     && !ngx_http_penstock_av_showable(ctx))
+                                    ? 0 : ctx->fail_status);
         break;
     }
 

@@ -307,20 +307,27 @@ ngx_http_penstock_av_give_up(ngx_http_penstock_av_ctx_t *ctx)
         return ngx_http_penstock_av_answer_failure(ctx);
     }
 
-    /* one that was invalidated is known to be old: only where that is asked
-       for, however fresh it was */
-
-    if (ctx->have
-        && ((ctx->valid && !ctx->soft && (!ctx->pushed || ctx->looked))
-            || ctx->record.if_error)
-        && ngx_http_penstock_av_now()
-           < ctx->record.created + ctx->record.fresh + ctx->record.if_error)
-    {
+    if (ngx_http_penstock_av_showable(ctx)) {
         ctx->status = NGX_HTTP_PENSTOCK_AV_STALE;
         return ngx_http_penstock_av_answer(ctx);
     }
 
     return ngx_http_penstock_av_answer_failure(ctx);
+}
+
+
+ngx_uint_t
+ngx_http_penstock_av_showable(ngx_http_penstock_av_ctx_t *ctx)
+{
+    /* one that was invalidated is known to be old: only where that is asked
+       for, however fresh it was */
+
+    return ctx->have
+           && ((ctx->valid && !ctx->soft && (!ctx->pushed || ctx->looked))
+               || ctx->record.if_error)
+           && ngx_http_penstock_av_now()
+              < ctx->record.created + ctx->record.fresh
+                + ctx->record.if_error;
 }
 
 

@@ -165,6 +165,14 @@ ngx_http_penstock_av_judge(ngx_http_penstock_av_ctx_t *ctx,
 }
 
 
+ngx_uint_t
+ngx_http_penstock_av_timed_out(ngx_http_penstock_av_ctx_t *ctx)
+{
+    return !ctx->exchange->header
+           && ctx->fail_status == NGX_HTTP_GATEWAY_TIME_OUT;
+}
+
+
 static ngx_uint_t
 ngx_http_penstock_av_storable(ngx_uint_t status,
     ngx_http_penstock_av_head_t *head)

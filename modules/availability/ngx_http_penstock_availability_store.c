@@ -229,8 +229,11 @@ ngx_http_penstock_av_failed(ngx_http_penstock_av_ctx_t *ctx,
 
     if (e) {
         e->read = ngx_http_penstock_av_now();
-        e->failed = ctx->fill;
-        e->failed_status = status;
+
+        if (status) {
+            e->failed = ctx->fill;
+            e->failed_status = status;
+        }
 
         if (e->filler == ctx->fill) {
             e->filler = 0;

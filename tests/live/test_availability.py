@@ -631,11 +631,43 @@ class Trouble(AvailabilityCase):
         s.close()
 
     def test_hang_is_a_504(self):
+        """For the one who asked; another one of those who wait tries again."""
+
         self.start(self.erp(), READ='proxy_read_timeout 500ms;')
         self.control(hang=1)
         answers = penstock.together([self.read] * 5)
+        self.assertEqual(sorted(a.status for a in answers),
+                         [200] * 4 + [504])
+        self.assertEqual(self.reads(), 2)
+
+    def test_hangs_are_tried_one_by_one(self):
+        """Nobody waits past the timeout to be the next."""
+
+        self.start(self.erp(), READ='proxy_read_timeout 400ms;'
+                                    'availability_cache_lock on timeout=1s;')
+        self.control(hang=100)
+        start = time.monotonic()
+        answers = penstock.together([self.read] * 20)
+        took = time.monotonic() - start
         self.assertEqual({a.status for a in answers}, {504})
+        self.assertGreaterEqual(self.reads(), 2)
+        self.assertLessEqual(self.reads(), took / 0.4 + 1)
+        # the last one began within a second, and has its own 400 ms
+        self.assertLess(max(a.seconds for a in answers), 1.4 + 1.5)
+
+    def test_a_hang_where_something_may_be_shown(self):
+        """It is, to all at once."""
+
+        self.start(self.erp('--max-age', '1'),
+                   READ='proxy_read_timeout 500ms;'
+                        'availability_cache_stale if_error=1h;')
         self.assertEqual(self.read().status, 200)
+        time.sleep(1.1)
+        self.control(hang=1)
+        answers = penstock.together([self.read] * 5)
+        self.assertEqual({(a.status, a.headers['X-Status']) for a in answers},
+                         {(200, 'STALE')})
+        self.assertEqual(self.reads(), 2)
 
     def test_trailers(self):
         """Also those of a miss, whose headers come from the exchange."""

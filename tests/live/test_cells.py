@@ -433,6 +433,55 @@ class Together(Case):
         thread.join(penstock.DEADLINE)
         self.expect(leader[0], ['A', 'B'])
 
+    def hang(self, times, read=''):
+        """The first requests that the upstream gets are never answered."""
+
+        gw = self.start(read='availability_cache_valid 1s;'
+                             'proxy_read_timeout 500ms;' + read)
+        go = threading.Event()
+        self.addCleanup(go.set)
+        left = [times]
+
+        def before(h):
+            with self.stock.mutex:
+                left[0] -= 1
+                hangs = left[0] >= 0
+            if hangs:
+                go.wait(penstock.DEADLINE)
+
+        self.before = before
+        return gw
+
+    def test_another_one_tries_again_where_no_answer_came_in_time(self):
+        gw = self.hang(1)
+        self.stock.before = self.before
+        answers = penstock.together(
+            [lambda: gw.get(self.path(['A', 'B']))] * 5)
+        self.assertEqual(sorted(a.status for a in answers),
+                         [200] * 4 + [504])
+        self.assertEqual(self.stock.requests, 2)
+
+    def test_nobody_waits_longer_to_try_again(self):
+        gw = self.hang(1000, 'availability_cache_lock on timeout=1s;')
+        self.stock.before = self.before
+        answers = penstock.together(
+            [lambda: gw.get(self.path(['A', 'B']))] * 20)
+        self.assertEqual({a.status for a in answers}, {504})
+        self.assertIn(self.stock.requests, range(2, 7))
+        # the last one began within a second, and has its own 500 ms
+        self.assertLess(max(a.seconds for a in answers), 1.5 + 1.5)
+
+    def test_what_may_be_shown_is_where_no_answer_came_in_time(self):
+        gw = self.hang(1, 'availability_cache_stale if_error=1h;')
+        self.expect(gw.get(self.path(['A', 'B'])), ['A', 'B'])
+        time.sleep(1.1)
+        self.stock.before = self.before
+        answers = penstock.together(
+            [lambda: gw.get(self.path(['A', 'B']))] * 5)
+        self.assertEqual({(a.status, a.headers['X-Status']) for a in answers},
+                         {(200, 'STALE')})
+        self.assertEqual(self.stock.requests, 2)
+
     def test_a_part_that_others_read(self):
         """A request waits for what another reads, and reads the rest."""
 

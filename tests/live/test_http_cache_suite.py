@@ -2,8 +2,11 @@
 
 The suite (npm: http-cache-tests) is fetched at a pinned version and checked
 by its digest, never kept in the tree.  Of its cases those it calls required
-are run through the gateway; what it finds wrong is printed, and fewer passes
-than the floor fail.
+are run through the gateway: all pass but those that are named here.
+
+The suite's answers are fresh for a second or two, and 25 cases run side by
+side, so on a busy machine a pause may outlast an answer.  What fails among
+the others is therefore run once more, alone, and must pass then.
 """
 
 import base64
@@ -22,7 +25,15 @@ INTEGRITY = ('DjuwN9nUZXLTW+wav1LRESCZNVxl8SshwOy4z1pxuWbWt5/ay6sM9QQ1lebBaDO6'
 FETCH = 'node-fetch@2.7.0'
 
 REQUIRED = 157
-FLOOR = 148
+
+# an answer with Set-Cookie is not kept, and a list in Age is too old
+CHOSEN = {'headers-store-Set-Cookie', '304-etag-update-response-Set-Cookie',
+          'age-parse-prefix'}
+
+# they look for a field of the origin in the answer to a connection that the
+# origin has closed without one
+VOID = {'stale-close-must-revalidate', 'stale-close-no-cache',
+        'stale-close-proxy-revalidate', 'stale-close-s-maxage=2'}
 
 SUITE = os.path.join(penstock.BUILD, 'http-cache-tests')
 RUNNER = os.path.join(penstock.ROOT, 'tests/tools/http_cache_suite.mjs')
@@ -121,14 +132,23 @@ class SuiteTest(penstock.TestCase):
 
         gw = self.gateway(CONF, SUITE=origin.port)
 
-        done = subprocess.run(
-            ['node', '--no-warnings', RUNNER, package,
-             'http://127.0.0.1:%d' % gw.port],
-            text=True, timeout=240, stdout=subprocess.PIPE)
+        def run(**env):
+            done = subprocess.run(
+                ['node', '--no-warnings', RUNNER, package,
+                 'http://127.0.0.1:%d' % gw.port],
+                text=True, timeout=240, stdout=subprocess.PIPE,
+                env=dict(os.environ, **env))
+            self.assertEqual(done.returncode, 0)
+            return json.loads(done.stdout)
 
-        self.assertEqual(done.returncode, 0)
+        results = run()
 
-        return json.loads(done.stdout)
+        for name in [name for name, why in sorted(results.items())
+                     if why is not True and name not in CHOSEN | VOID]:
+            print('    once more %s: %s' % (name, ': '.join(results[name])))
+            results.update(run(CACHE_SUITE_ID=name))
+
+        return results
 
     def test_required_cases(self):
         results = self.run_suite()
@@ -143,7 +163,7 @@ class SuiteTest(penstock.TestCase):
             print('    not %s: %s' % (name, ': '.join(why)))
 
         self.assertEqual(len(results), REQUIRED)
-        self.assertGreaterEqual(len(results) - len(failed), FLOOR)
+        self.assertEqual(set(failed), CHOSEN | VOID)
 
 
 if __name__ == '__main__':
