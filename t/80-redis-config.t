@@ -109,13 +109,13 @@ invalid number of arguments in "server" directive of redis "main"
 
 
 
-=== TEST 11: sentinels are not there yet
+=== TEST 11: sentinels of no master
 --- http_config
-redis main { server 127.0.0.1; mode sentinel mymaster; }
+redis main { server 127.0.0.1; server 127.0.0.2; mode sentinel; }
 --- config
 --- must_die
 --- error_log
-mode "sentinel" in redis "main" is not supported yet, use "standalone" or "cluster"
+"mode sentinel" in redis "main" needs the name of one master, for example "mode sentinel mymaster"
 
 
 
@@ -135,7 +135,7 @@ redis main { server 127.0.0.1; mode single; }
 --- config
 --- must_die
 --- error_log
-invalid mode "single" in redis "main", use "standalone" or "cluster"
+invalid mode "single" in redis "main", use "standalone", "sentinel MASTER" or "cluster"
 
 
 
@@ -440,3 +440,54 @@ redis main {
 --- must_die
 --- error_log
 server "unix:/nowhere/redis.sock" of redis "main" has no name to check by TLS, add "tls_name"
+
+
+
+=== TEST 41: sentinels, with all that may be said of them
+--- http_config
+redis main {
+    sentinel_user gw;
+    sentinel_password_file $TEST_NGINX_SERVER_ROOT/html/pass;
+    server 127.0.0.1;
+    server 127.0.0.2:26380;
+    mode sentinel my-master_1.x;
+    database 3;
+}
+--- user_files
+>>> pass
+secret
+--- config
+location = / { return 200 ok; }
+--- request
+GET /
+--- response_body: ok
+
+
+
+=== TEST 42: a user of sentinels without a password
+--- http_config
+redis main { server 127.0.0.1; mode sentinel m; sentinel_user gw; }
+--- config
+--- must_die
+--- error_log
+"sentinel_user" in redis "main" needs a "sentinel_password_file"
+
+
+
+=== TEST 43: what is said of sentinels where there are none
+--- http_config
+redis main { server 127.0.0.1; mode cluster; sentinel_tls off; }
+--- config
+--- must_die
+--- error_log
+"sentinel_..." in redis "main" needs "mode sentinel MASTER"
+
+
+
+=== TEST 44: TLS to sentinels alone
+--- http_config
+redis main { server 127.0.0.1; mode sentinel m; sentinel_tls on; }
+--- config
+--- must_die
+--- error_log
+"sentinel_tls on" in redis "main" needs "tls on"

@@ -574,8 +574,8 @@ my %wrong = (
          . 'example "server 127.0.0.1:6379"'],
         ['http', "redis m {\n!    sever 127.0.0.1;\n}", 'unknown directive '
          . '"sever" in redis "m", use server, mode, user, password_file, '
-         . 'database, timeout, max_pending, max_reply, tls or '
-         . 'tls_...'],
+         . 'database, timeout, max_pending, max_reply, tls, tls_... or '
+         . 'sentinel_...'],
         ['http', "redis m {\n!    server;\n}", 'invalid number of arguments '
          . 'in "server" directive of redis "m", give it one'],
         ['http', "redis m {\n!    server \"\";\n}", 'in server "" of redis '
@@ -586,6 +586,36 @@ my %wrong = (
          . 'server "127.0.0.1:0"'],
         ['http', "redis m {\n!    mode proxy;\n}", 'invalid mode "proxy" in '
          . 'redis "m", use "standalone"'],
+        ['http', "redis m {\n!    mode;\n}", 'invalid mode in redis "m", use '
+         . '"standalone", "sentinel MASTER" or "cluster"'],
+        ['http', "redis m {\n!    mode sentinel;\n}", '"mode sentinel" in '
+         . 'redis "m" needs the name of one master, for example "mode '
+         . 'sentinel mymaster"'],
+        ['http', "redis m {\n!    mode sentinel a b;\n}", 'needs the name of '
+         . 'one master'],
+        ['http', "redis m {\n!    mode sentinel \"a b\";\n}", 'invalid '
+         . 'master "a b" in redis "m": letters, digits, ".", "-" and "_" may '
+         . 'be used, 255 at most'],
+        ['http', "redis m {\n!    mode sentinel \"\";\n}", 'invalid master '
+         . '"" in redis "m"'],
+        ['http', "redis m {\n    mode sentinel a;\n!    mode sentinel a;\n}",
+         '"mode" directive is duplicate in redis "m"'],
+        ['http', "redis m {\n!    sentinel_tls maybe;\n}", 'invalid '
+         . 'sentinel_tls "maybe" in redis "m", use "on" or "off"'],
+        ['http', "redis m {\n    sentinel_tls off;\n!    sentinel_tls off;\n}",
+         '"sentinel_tls" directive is duplicate in redis "m"'],
+        ['http', "redis m {\n    sentinel_user a;\n!    sentinel_user a;\n}",
+         '"sentinel_user" directive is duplicate in redis "m"'],
+        ['http', "redis m {\n!    sentinel_user;\n}", 'invalid number of '
+         . 'arguments in "sentinel_user"'],
+        ['http', "redis m {\n    sentinel_password_file $dir/pass;\n"
+         . "!    sentinel_password_file $dir/pass;\n}",
+         '"sentinel_password_file" directive is duplicate in redis "m"'],
+        ['http', "redis m {\n!    sentinel_password_file $dir/none;\n}",
+         'open() "'],
+        ['http', "redis m {\n!    sentinel_port 1;\n}", 'unknown directive '
+         . '"sentinel_port" in redis "m", use sentinel_user, '
+         . 'sentinel_password_file or sentinel_tls'],
         ['http', "redis m {\n!    database one;\n}", 'invalid database "one" '
          . 'in redis "m", give a number between 0 and 1000000'],
         ['http', "redis m {\n!    tls maybe;\n}", 'invalid tls "maybe" in '

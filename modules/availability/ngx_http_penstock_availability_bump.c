@@ -14,6 +14,10 @@
 
 #define NGX_HTTP_PENSTOCK_L2_MEND  500
 
+/* what was confirmed so long before has reached the replicas, ms */
+
+#define NGX_HTTP_PENSTOCK_L2_KEPT  60000
+
 
 typedef struct {
     ngx_http_penstock_redis_call_t    call;
@@ -193,11 +197,15 @@ ngx_http_penstock_av_l2_bumped(ngx_http_penstock_redis_call_t *call,
     {
         ngx_http_penstock_av_l2_lose(bump->zone, bump->mode);
 
-    } else if (bump->n == 0
-               && ngx_atomic_cmp_set(&table->lost, ngx_pid, 0)
-               && bump->mode == NGX_HTTP_PENSTOCK_AV_HARD)
-    {
-        table->lost_hard = 0;
+    } else {
+        bump->zone->kept = ngx_max(ngx_current_msec, 1);
+
+        if (bump->n == 0
+            && ngx_atomic_cmp_set(&table->lost, ngx_pid, 0)
+            && bump->mode == NGX_HTTP_PENSTOCK_AV_HARD)
+        {
+            table->lost_hard = 0;
+        }
     }
 
     /*
@@ -242,6 +250,24 @@ ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
     /* after a reload the workers that ask Redis see to it */
 
     zone->mend.cancelable = 1;
+}
+
+
+/*
+ * Replicas are behind, if by little, and a master that is given up is heard
+ * for a while: what this worker had it confirm then is as good as lost.
+ */
+
+void
+ngx_http_penstock_av_l2_moved(void *data)
+{
+    ngx_http_penstock_av_zone_t  *zone = data;
+
+    if (zone->kept
+        && ngx_current_msec - zone->kept < NGX_HTTP_PENSTOCK_L2_KEPT)
+    {
+        ngx_http_penstock_av_l2_lose(zone, NGX_HTTP_PENSTOCK_AV_VOID);
+    }
 }
 
 

@@ -42,6 +42,13 @@ ngx_http_penstock_av_push_add(ngx_conf_t *cf,
 
     zone->push_prefix.len = p - zone->push_prefix.data;
 
+    if (ngx_http_penstock_redis_moved_add(cf, zone->redis,
+                                          ngx_http_penstock_av_l2_moved, zone)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     return ngx_http_penstock_redis_push_add(cf, zone->redis,
                                             &zone->push_prefix,
                                             ngx_http_penstock_av_pushed_keys,

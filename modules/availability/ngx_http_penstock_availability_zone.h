@@ -136,6 +136,8 @@ typedef struct {
 
     ngx_event_t                           mend;        /* of an invalidation
                                                           that it lost */
+    ngx_msec_t                            kept;        /* when Redis confirmed
+                                                          one; 0: never */
     unsigned                              cells_used:1;
 } ngx_http_penstock_av_zone_t;
 
@@ -221,6 +223,10 @@ void ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
  */
 
 ngx_uint_t ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone);
+
+/* calls go to another master, which may not have what the last one confirmed */
+
+void ngx_http_penstock_av_l2_moved(void *data);
 
 /*
  * Invalidates here, and in Redis where the zone has one; all tags where tags

@@ -37,6 +37,9 @@ typedef void (*ngx_http_penstock_redis_handler_pt)(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
 
 
+typedef void (*ngx_http_penstock_redis_moved_pt)(void *data);
+
+
 /*
  * Owned by the caller, usually in r->pool; zeroed, then the first part set.
  * With "pool" the call is cancelled when that pool is destroyed.  Without,
@@ -71,6 +74,17 @@ typedef struct {
 ngx_http_penstock_redis_t *ngx_http_penstock_redis_ref(ngx_conf_t *cf,
     ngx_str_t *name);
 
+
+/*
+ * At configuration time: the handler is called in each worker whose calls go
+ * to another master from now on, where sentinels tell it.  That one may not
+ * have what the last one had confirmed shortly before.  No call is made
+ * inside.  NGX_ERROR: no memory.
+ */
+
+ngx_int_t ngx_http_penstock_redis_moved_add(ngx_conf_t *cf,
+    ngx_http_penstock_redis_t *redis,
+    ngx_http_penstock_redis_moved_pt handler, void *data);
 
 /*
  * Sends one command.  NGX_OK: the handler will be called, once, later (never

@@ -4,7 +4,6 @@
  */
 
 #include "ngx_http_penstock_redis_node.h"
-#include "ngx_http_penstock_redis_cluster.h"
 
 
 #define NGX_HTTP_PENSTOCK_REDIS_PASSWORD_MAX  4096
@@ -17,10 +16,6 @@ typedef struct {
 
 
 static char *ngx_http_penstock_redis_server(ngx_conf_t *cf,
-    ngx_http_penstock_redis_t *redis);
-static char *ngx_http_penstock_redis_mode(ngx_conf_t *cf,
-    ngx_http_penstock_redis_t *redis);
-static char *ngx_http_penstock_redis_password_file(ngx_conf_t *cf,
     ngx_http_penstock_redis_t *redis);
 static void ngx_http_penstock_redis_forget(void *data);
 static char *ngx_http_penstock_redis_timeouts(ngx_conf_t *cf,
@@ -65,6 +60,10 @@ ngx_http_penstock_redis_directive(ngx_conf_t *cf, ngx_command_t *dummy,
         return ngx_http_penstock_redis_tls_directive(cf, redis);
     }
 
+    if (ngx_strncmp(value[0].data, "sentinel_", 9) == 0) {
+        return ngx_http_penstock_redis_sentinel_directive(cf, redis);
+    }
+
     if (ngx_strcmp(value[0].data, "include") == 0) {
         return ngx_conf_include(cf, dummy, conf);
     }
@@ -84,7 +83,8 @@ ngx_http_penstock_redis_directive(ngx_conf_t *cf, ngx_command_t *dummy,
     }
 
     if (ngx_strcmp(value[0].data, "password_file") == 0) {
-        return ngx_http_penstock_redis_password_file(cf, redis);
+        return ngx_http_penstock_redis_password_file(cf, redis,
+                                                     &redis->password);
     }
 
     if (ngx_strcmp(value[0].data, "database") == 0) {
@@ -120,7 +120,8 @@ ngx_http_penstock_redis_directive(ngx_conf_t *cf, ngx_command_t *dummy,
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "unknown directive \"%V\" in redis \"%V\", use "
                        "server, mode, user, password_file, database, "
-                       "timeout, max_pending, max_reply, tls or tls_...",
+                       "timeout, max_pending, max_reply, tls, tls_... or "
+                       "sentinel_...",
                        &value[0], &redis->name);
     return NGX_CONF_ERROR;
 
@@ -172,67 +173,15 @@ ngx_http_penstock_redis_server(ngx_conf_t *cf,
     node->port = u.port;
     node->addrs = u.addrs;
     node->naddrs = u.naddrs;
+    node->no_port = u.no_port;
 
     return NGX_CONF_OK;
 }
 
 
-static char *
-ngx_http_penstock_redis_mode(ngx_conf_t *cf, ngx_http_penstock_redis_t *redis)
-{
-    ngx_str_t  *value;
-
-    value = cf->args->elts;
-
-    if (redis->mode.data) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"mode\" directive is duplicate in redis \"%V\"",
-                           &redis->name);
-        return NGX_CONF_ERROR;
-    }
-
-    if (cf->args->nelts == 2
-        && ngx_strcmp(value[1].data, "standalone") == 0)
-    {
-        redis->mode = value[1];
-        return NGX_CONF_OK;
-    }
-
-    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "cluster") == 0) {
-        redis->mode = value[1];
-
-        redis->cluster = ngx_http_penstock_redis_cluster_create(cf, redis);
-
-        return redis->cluster ? NGX_CONF_OK : NGX_CONF_ERROR;
-    }
-
-    if (cf->args->nelts > 1 && ngx_strcmp(value[1].data, "sentinel") == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "mode \"%V\" in redis \"%V\" is not supported "
-                           "yet, use \"standalone\" or \"cluster\"",
-                           &value[1],
-                           &redis->name);
-        return NGX_CONF_ERROR;
-    }
-
-    if (cf->args->nelts != 2) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid mode in redis \"%V\", use \"standalone\" "
-                           "or \"cluster\"", &redis->name);
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid mode \"%V\" in redis \"%V\", use "
-                       "\"standalone\" or \"cluster\"", &value[1],
-                       &redis->name);
-    return NGX_CONF_ERROR;
-}
-
-
-static char *
+char *
 ngx_http_penstock_redis_password_file(ngx_conf_t *cf,
-    ngx_http_penstock_redis_t *redis)
+    ngx_http_penstock_redis_t *redis, ngx_str_t *password)
 {
     char                *rv;
     u_char               buf[NGX_HTTP_PENSTOCK_REDIS_PASSWORD_MAX + 2];
@@ -243,10 +192,10 @@ ngx_http_penstock_redis_password_file(ngx_conf_t *cf,
 
     value = cf->args->elts;
 
-    if (redis->password.data) {
+    if (password->data) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"password_file\" directive is duplicate in "
-                           "redis \"%V\"", &redis->name);
+                           "\"%V\" directive is duplicate in redis \"%V\"",
+                           &value[0], &redis->name);
         return NGX_CONF_ERROR;
     }
 
@@ -284,7 +233,7 @@ ngx_http_penstock_redis_password_file(ngx_conf_t *cf,
 
     if (n == 0 || n > NGX_HTTP_PENSTOCK_REDIS_PASSWORD_MAX) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "password_file \"%V\" must hold 1 to %d bytes",
+                           "%V \"%V\" must hold 1 to %d bytes", &value[0],
                            &name, NGX_HTTP_PENSTOCK_REDIS_PASSWORD_MAX);
         goto done;
     }
@@ -294,16 +243,16 @@ ngx_http_penstock_redis_password_file(ngx_conf_t *cf,
         goto done;
     }
 
-    redis->password.data = ngx_pnalloc(cf->pool, n);
-    if (redis->password.data == NULL) {
+    password->data = ngx_pnalloc(cf->pool, n);
+    if (password->data == NULL) {
         goto done;
     }
 
-    ngx_memcpy(redis->password.data, buf, n);
-    redis->password.len = n;
+    ngx_memcpy(password->data, buf, n);
+    password->len = n;
 
     cln->handler = ngx_http_penstock_redis_forget;
-    cln->data = &redis->password;
+    cln->data = password;
 
     rv = NGX_CONF_OK;
 
@@ -426,31 +375,10 @@ char *
 ngx_http_penstock_redis_defaults(ngx_conf_t *cf,
     ngx_http_penstock_redis_t *redis)
 {
-    ngx_http_penstock_redis_node_t  *node;
-
     if (redis->nodes.nelts == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "no \"server\" in redis \"%V\", add for example "
                            "\"server 127.0.0.1:6379\"", &redis->name);
-        return NGX_CONF_ERROR;
-    }
-
-    if (redis->nodes.nelts > 1 && redis->cluster == NULL) {
-        node = redis->nodes.elts;
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "second server \"%V\" in redis \"%V\": mode "
-                           "standalone takes one", &node[1].server,
-                           &redis->name);
-        return NGX_CONF_ERROR;
-    }
-
-    if (redis->cluster && redis->database != NGX_CONF_UNSET
-        && redis->database != 0)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"database %i\" in redis \"%V\": a cluster has "
-                           "0 only", redis->database, &redis->name);
         return NGX_CONF_ERROR;
     }
 
@@ -467,7 +395,9 @@ ngx_http_penstock_redis_defaults(ngx_conf_t *cf,
     ngx_conf_init_value(redis->max_pending, 4096);
     ngx_conf_init_value(redis->max_reply, 8 * 1024 * 1024);
 
-    if (ngx_http_penstock_redis_tls_defaults(cf, redis) != NGX_CONF_OK) {
+    if (ngx_http_penstock_redis_mode_defaults(cf, redis) != NGX_CONF_OK
+        || ngx_http_penstock_redis_tls_defaults(cf, redis) != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 

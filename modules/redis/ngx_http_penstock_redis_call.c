@@ -10,6 +10,7 @@
 
 #include "ngx_http_penstock_redis_node.h"
 #include "ngx_http_penstock_redis_cluster.h"
+#include "ngx_http_penstock_redis_sentinel.h"
 
 
 /* unsent bytes a node keeps at most, whatever max_pending says */
@@ -48,6 +49,10 @@ ngx_http_penstock_redis_up(ngx_http_penstock_redis_t *redis)
         return 0;
     }
 
+    if (redis->sentinel) {
+        return ngx_http_penstock_redis_ready(&redis->sentinel->master);
+    }
+
     node = redis->nodes.elts;
 
     return ngx_http_penstock_redis_ready(&node[0]);
@@ -67,6 +72,10 @@ ngx_http_penstock_redis_route(ngx_http_penstock_redis_t *redis,
 {
     if (redis->cluster) {
         return ngx_http_penstock_redis_cluster_route(redis->cluster, key);
+    }
+
+    if (redis->sentinel) {
+        return ngx_http_penstock_redis_use(&redis->sentinel->master);
     }
 
     return ngx_http_penstock_redis_use(redis->nodes.elts);
@@ -192,7 +201,7 @@ ngx_http_penstock_redis_submit(ngx_http_penstock_redis_node_t *node,
     node->ncommands++;
     node->nbytes += cmd->size;
 
-    if (node->link == NULL) {
+    if (!node->aside) {
         ngx_http_penstock_count(node->redis->metrics.calls, 1);
     }
 
@@ -292,9 +301,9 @@ ngx_http_penstock_redis_complete(ngx_http_penstock_redis_cmd_t *cmd,
 
     call = ngx_http_penstock_redis_detach(cmd);
 
-    /* what ended before was counted then; a link's are no calls */
+    /* what ended before was counted then; those aside are no calls */
 
-    if (cmd->timed && cmd->node->link == NULL) {
+    if (cmd->timed && !cmd->node->aside) {
 
         switch (status) {
 
@@ -341,7 +350,7 @@ ngx_http_penstock_redis_expire(ngx_http_penstock_redis_cmd_t *cmd)
 
     /* the command stays where its reply will look for it */
 
-    if (cmd->node->link == NULL) {
+    if (!cmd->node->aside) {
         ngx_http_penstock_count(cmd->node->redis->metrics.lost, 1);
     }
 
@@ -457,6 +466,16 @@ ngx_http_penstock_redis_reply(ngx_http_penstock_redis_node_t *node,
                 ngx_http_penstock_redis_pause(node,
                                               "it wants authentication");
             }
+
+        } else if (node->redis->sentinel && !node->aside && !node->drain
+                   && (ngx_strncmp(reply->str, "READONLY", 8) == 0
+                       || ngx_strncmp(reply->str, "MASTERDOWN", 10) == 0))
+        {
+            /* no longer the master: it is asked for its ROLE again, and the
+               sentinels for another one */
+
+            node->drain = 1;
+            ngx_http_penstock_redis_pause(node, "it became read-only");
 
         } else if (ngx_strncmp(reply->str, "READONLY", 8) == 0
                    && !node->drain

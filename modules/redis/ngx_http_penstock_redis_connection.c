@@ -8,6 +8,7 @@
  */
 
 #include "ngx_http_penstock_redis_node.h"
+#include "ngx_http_penstock_redis_sentinel.h"
 
 
 #define NGX_HTTP_PENSTOCK_REDIS_BACKOFF_MIN  50
@@ -27,7 +28,6 @@ static void ngx_http_penstock_redis_resolve_handler(ngx_resolver_ctx_t *ctx);
 static void ngx_http_penstock_redis_connected(
     ngx_http_penstock_redis_node_t *node);
 static void ngx_http_penstock_redis_connect_handler(ngx_event_t *ev);
-static ngx_msec_t ngx_http_penstock_redis_backoff(ngx_uint_t n);
 static u_char *ngx_http_penstock_redis_log_error(ngx_log_t *log, u_char *buf,
     size_t len);
 
@@ -108,6 +108,14 @@ ngx_http_penstock_redis_connect(ngx_http_penstock_redis_node_t *node)
     }
 
     ngx_add_timer(&node->connect, node->redis->connect_timeout);
+
+    if (ngx_http_penstock_redis_sentinel_lost(node)) {
+
+        /* goes on when a sentinel has told the address */
+
+        ngx_http_penstock_redis_sentinel_ask(node->redis->sentinel);
+        return;
+    }
 
     if (node->naddrs) {
         addr = &node->addrs[node->next++ % node->naddrs];
@@ -240,7 +248,7 @@ ngx_http_penstock_redis_connected(ngx_http_penstock_redis_node_t *node)
         return;
     }
 
-    if (node->redis->ssl) {
+    if (node->redis->ssl && (!node->tells || node->redis->sentinel->tls)) {
         ngx_http_penstock_redis_tls_start(node);
         return;
     }
@@ -339,7 +347,9 @@ ngx_http_penstock_redis_connect_handler(ngx_event_t *ev)
 
     if (node->state != NGX_HTTP_PENSTOCK_REDIS_BACKOFF) {
         ngx_http_penstock_redis_fail(node, NGX_ETIMEDOUT,
-                           node->state == NGX_HTTP_PENSTOCK_REDIS_HANDSHAKE
+                           ngx_http_penstock_redis_sentinel_lost(node)
+                           ? "its sentinels did not tell where it is"
+                           : node->state == NGX_HTTP_PENSTOCK_REDIS_HANDSHAKE
                            ? "no reply to the handshake"
                            : node->state == NGX_HTTP_PENSTOCK_REDIS_TLS
                            ? "no TLS handshake in time"
@@ -347,9 +357,10 @@ ngx_http_penstock_redis_connect_handler(ngx_event_t *ev)
         return;
     }
 
-    if (ngx_exiting) {
+    if (ngx_exiting || node->tells) {
 
-        /* a request that ends may still ask for it */
+        /* a request that ends may still ask for it; which sentinel is asked
+           is another one's matter */
 
         node->state = NGX_HTTP_PENSTOCK_REDIS_CLOSED;
         return;
@@ -483,12 +494,14 @@ ngx_http_penstock_redis_close(ngx_http_penstock_redis_node_t *node,
     if (node->link) {
         ngx_http_penstock_redis_link_down(node->link);
     }
+
+    if (node->redis->sentinel) {
+        ngx_http_penstock_redis_sentinel_closed(node, failed);
+    }
 }
 
 
-/* doubles up to the maximum; the half of it is random */
-
-static ngx_msec_t
+ngx_msec_t
 ngx_http_penstock_redis_backoff(ngx_uint_t n)
 {
     ngx_msec_t  max;

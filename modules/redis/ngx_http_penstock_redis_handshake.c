@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_penstock_redis_node.h"
+#include "ngx_http_penstock_redis_sentinel.h"
 
 
 static ngx_int_t ngx_http_penstock_redis_shake(
@@ -21,22 +22,26 @@ ngx_http_penstock_redis_handshake(ngx_http_penstock_redis_node_t *node)
     u_char                      number[NGX_INT_T_LEN];
     ngx_str_t                   argv[3];
     ngx_uint_t                  argc;
+    ngx_str_t                  *user, *password;
     ngx_http_penstock_redis_t  *redis;
 
     redis = node->redis;
 
     node->shakes = 0;
 
-    if (redis->password.len) {
+    user = node->tells ? &redis->sentinel->user : &redis->user;
+    password = node->tells ? &redis->sentinel->password : &redis->password;
+
+    if (password->len) {
         argc = 0;
         ngx_str_set(&argv[argc], "AUTH");
         argc++;
 
-        if (redis->user.len) {
-            argv[argc++] = redis->user;
+        if (user->len) {
+            argv[argc++] = *user;
         }
 
-        argv[argc++] = redis->password;
+        argv[argc++] = *password;
 
         if (ngx_http_penstock_redis_shake(node, NGX_HTTP_PENSTOCK_REDIS_AUTH,
                                           argc, argv)
@@ -46,7 +51,7 @@ ngx_http_penstock_redis_handshake(ngx_http_penstock_redis_node_t *node)
         }
     }
 
-    if (redis->database) {
+    if (redis->database && !node->tells) {
         ngx_str_set(&argv[0], "SELECT");
         argv[1].data = number;
         argv[1].len = ngx_sprintf(number, "%i", redis->database) - number;
@@ -70,9 +75,23 @@ ngx_http_penstock_redis_handshake(ngx_http_penstock_redis_node_t *node)
         ngx_str_set(&argv[2], "penstock");
     }
 
-    return ngx_http_penstock_redis_shake(node,
-                                         NGX_HTTP_PENSTOCK_REDIS_SETNAME,
-                                         3, argv);
+    if (ngx_http_penstock_redis_shake(node, NGX_HTTP_PENSTOCK_REDIS_SETNAME,
+                                      3, argv)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (redis->sentinel == NULL || node->tells) {
+        return NGX_OK;
+    }
+
+    /* whatever a sentinel says, a replica is not used */
+
+    ngx_str_set(&argv[0], "ROLE");
+
+    return ngx_http_penstock_redis_shake(node, NGX_HTTP_PENSTOCK_REDIS_ROLE,
+                                         1, argv);
 }
 
 
@@ -116,14 +135,26 @@ ngx_http_penstock_redis_shaken(ngx_http_penstock_redis_node_t *node,
 
         if (ngx_strncmp(reply->str, "NOAUTH", 6) == 0) {
             return ngx_http_penstock_redis_unshaken(node, reply,
-                                      "a password is needed, see "
-                                      "\"password_file\"");
+                                      node->tells
+                                      ? "a password is needed, see "
+                                        "\"sentinel_password_file\""
+                                      : "a password is needed, see "
+                                        "\"password_file\"");
         }
 
         if (kind == NGX_HTTP_PENSTOCK_REDIS_AUTH) {
             return ngx_http_penstock_redis_unshaken(node, reply,
-                                      "authentication failed, check \"user\" "
-                                      "and \"password_file\"");
+                                      node->tells
+                                      ? "authentication failed, check "
+                                        "\"sentinel_user\" and "
+                                        "\"sentinel_password_file\""
+                                      : "authentication failed, check "
+                                        "\"user\" and \"password_file\"");
+        }
+
+        if (kind == NGX_HTTP_PENSTOCK_REDIS_ROLE) {
+            return ngx_http_penstock_redis_unshaken(node, reply,
+                                      "it refused ROLE, may its user +role?");
         }
 
         if (kind == NGX_HTTP_PENSTOCK_REDIS_SELECT) {
@@ -132,6 +163,15 @@ ngx_http_penstock_redis_shaken(ngx_http_penstock_redis_node_t *node,
         }
 
         /* a user may lack the right to name the connection */
+    }
+
+    if (kind == NGX_HTTP_PENSTOCK_REDIS_ROLE
+        && (reply->type != REDIS_REPLY_ARRAY || reply->elements == 0
+            || reply->element[0]->type != REDIS_REPLY_STRING
+            || ngx_strcmp(reply->element[0]->str, "master") != 0))
+    {
+        ngx_http_penstock_redis_fail(node, 0, "by its ROLE it is no master");
+        return NGX_ERROR;
     }
 
     if (--node->shakes) {
@@ -152,6 +192,10 @@ ngx_http_penstock_redis_shaken(ngx_http_penstock_redis_node_t *node,
 
     if (node->link) {
         ngx_http_penstock_redis_link_up(node->link);
+    }
+
+    if (node->redis->sentinel) {
+        ngx_http_penstock_redis_sentinel_up(node);
     }
 
     return NGX_OK;

@@ -6,6 +6,7 @@
  */
 
 #include "ngx_http_penstock_redis_node.h"
+#include "ngx_http_penstock_redis_sentinel.h"
 
 
 static ngx_int_t ngx_http_penstock_redis_parse(
@@ -150,8 +151,11 @@ ngx_http_penstock_redis_parse(ngx_http_penstock_redis_node_t *node, u_char *p,
             return NGX_ERROR;
         }
 
-        if (node->link
-            && ngx_http_penstock_redis_link_told(node->link, reply) == NGX_OK)
+        if ((node->link
+             && ngx_http_penstock_redis_link_told(node->link, reply) == NGX_OK)
+            || (node->tells
+                && ngx_http_penstock_redis_sentinel_told(node, reply)
+                   == NGX_OK))
         {
             freeReplyObject(reply);
             continue;

@@ -9,6 +9,7 @@
 #include "ngx_http_penstock_redis_node.h"
 #include "ngx_http_penstock_redis_link.h"
 #include "ngx_http_penstock_redis_cluster.h"
+#include "ngx_http_penstock_redis_sentinel.h"
 
 
 /* until a server that refused is asked again, ms */
@@ -269,6 +270,10 @@ ngx_http_penstock_redis_link_subscribed(ngx_http_penstock_redis_call_t *call,
     state = ngx_http_penstock_zone_data(link->push->zone);
 
     state->refused = 0;
+
+    if (link->push->redis->sentinel) {
+        state->master = link->push->redis->sentinel->mark;
+    }
 
     /* what was read before may have changed unseen */
 

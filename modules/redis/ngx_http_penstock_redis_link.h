@@ -28,6 +28,8 @@ typedef struct {
     ngx_atomic_t                         alive;   /* the link's last proof of
                                                      life, ms; 0: down */
     ngx_atomic_t                         refused; /* was logged */
+    ngx_atomic_t                         master;  /* its mark, where sentinels
+                                                     tell it; of the link */
 } ngx_http_penstock_redis_push_state_t;
 
 
@@ -52,7 +54,8 @@ struct ngx_http_penstock_redis_push_s {
     ngx_int_t                            keys;    /* counters */
     ngx_int_t                            links;
 
-    /* one; in a cluster one to each master, as of the version of its slots */
+    /* one, by sentinels as of the version of the master's address; in a
+       cluster one to each master, as of the version of its slots */
 
     ngx_http_penstock_redis_link_t      *link[NGX_HTTP_PENSTOCK_REDIS_LINKS];
     ngx_uint_t                           nlinks;

@@ -7,11 +7,17 @@
 #include "ngx_http_penstock_redis_node.h"
 #include "ngx_http_penstock_redis_link.h"
 #include "ngx_http_penstock_redis_cluster.h"
+#include "ngx_http_penstock_redis_sentinel.h"
 
 
 static void ngx_http_penstock_redis_links_sync(
     ngx_http_penstock_redis_push_t *push,
     ngx_http_penstock_redis_cluster_t *cluster);
+static void ngx_http_penstock_redis_links_follow(
+    ngx_http_penstock_redis_push_t *push,
+    ngx_http_penstock_redis_sentinel_t *sentinel);
+static void ngx_http_penstock_redis_links_address(
+    ngx_http_penstock_redis_link_t *link, ngx_http_penstock_redis_node_t *of);
 static ngx_uint_t ngx_http_penstock_redis_links_want(
     ngx_http_penstock_redis_push_t *push, ngx_http_penstock_redis_node_t *of);
 
@@ -23,6 +29,9 @@ ngx_http_penstock_redis_links_tick(ngx_http_penstock_redis_push_t *push)
 
     if (push->redis->cluster) {
         ngx_http_penstock_redis_links_sync(push, push->redis->cluster);
+
+    } else if (push->redis->sentinel) {
+        ngx_http_penstock_redis_links_follow(push, push->redis->sentinel);
 
     } else if (push->nlinks == 0) {
         push->complete = ngx_http_penstock_redis_links_want(push,
@@ -85,6 +94,45 @@ ngx_http_penstock_redis_links_sync(ngx_http_penstock_redis_push_t *push,
 }
 
 
+/* the link to the master that sentinels tell of */
+
+static void
+ngx_http_penstock_redis_links_follow(ngx_http_penstock_redis_push_t *push,
+    ngx_http_penstock_redis_sentinel_t *sentinel)
+{
+    ngx_http_penstock_redis_link_t  *link;
+
+    if (sentinel->at == NULL) {
+
+        /* nobody has asked them yet */
+
+        ngx_http_penstock_redis_sentinel_ask(sentinel);
+        return;
+    }
+
+    if (push->version == sentinel->version) {
+        return;
+    }
+
+    push->version = sentinel->version;
+
+    if (push->nlinks == 0) {
+        push->complete = ngx_http_penstock_redis_links_want(push,
+                                                           &sentinel->master);
+        return;
+    }
+
+    link = push->link[0];
+
+    ngx_http_penstock_redis_close(&link->node, 0);
+    ngx_http_penstock_redis_tls_forget(&link->node);
+
+    ngx_http_penstock_redis_links_address(link, &sentinel->master);
+
+    link->refused = 0;
+}
+
+
 static ngx_uint_t
 ngx_http_penstock_redis_links_want(ngx_http_penstock_redis_push_t *push,
     ngx_http_penstock_redis_node_t *of)
@@ -121,14 +169,10 @@ ngx_http_penstock_redis_links_want(ngx_http_penstock_redis_push_t *push,
     node = &link->node;
 
     node->redis = of->redis;
-    node->server = of->server;
-    node->host = of->host;
-    node->port = of->port;
-    node->addrs = of->addrs;
-    node->naddrs = of->naddrs;
-    node->tls_name = of->tls_name;
-    node->tls_ip = of->tls_ip;
     node->link = link;
+    node->aside = 1;
+
+    ngx_http_penstock_redis_links_address(link, of);
 
     ngx_http_penstock_redis_node_init(node);
 
@@ -140,6 +184,24 @@ found:
     link->wanted = 1;
 
     return 1;
+}
+
+
+static void
+ngx_http_penstock_redis_links_address(ngx_http_penstock_redis_link_t *link,
+    ngx_http_penstock_redis_node_t *of)
+{
+    ngx_http_penstock_redis_node_t  *node;
+
+    node = &link->node;
+
+    node->server = of->server;
+    node->host = of->host;
+    node->port = of->port;
+    node->addrs = of->addrs;
+    node->naddrs = of->naddrs;
+    node->tls_name = of->tls_name;
+    node->tls_ip = of->tls_ip;
 }
 
 

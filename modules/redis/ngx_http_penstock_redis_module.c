@@ -8,6 +8,7 @@
 
 #include "ngx_http_penstock_redis_node.h"
 #include "ngx_http_penstock_redis_cluster.h"
+#include "ngx_http_penstock_redis_sentinel.h"
 
 
 typedef struct {
@@ -133,7 +134,10 @@ ngx_http_penstock_redis_ref(ngx_conf_t *cf, ngx_str_t *name)
 
     if (ngx_array_init(&redis->nodes, cf->pool, 1,
                        sizeof(ngx_http_penstock_redis_node_t))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&redis->movers, cf->pool, 1,
+                          sizeof(ngx_http_penstock_redis_mover_t))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -220,7 +224,7 @@ ngx_http_penstock_redis_lookup(ngx_conf_t *cf,
         ngx_memzero(&u, sizeof(ngx_url_t));
 
         u.url = node[i].server;
-        u.default_port = 6379;
+        u.default_port = node[i].port;
 
         if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
@@ -320,6 +324,10 @@ ngx_http_penstock_redis_exit_process(ngx_cycle_t *cycle)
 
         if (block[i]->cluster) {
             ngx_http_penstock_redis_cluster_exit(block[i]->cluster);
+        }
+
+        if (block[i]->sentinel) {
+            ngx_http_penstock_redis_sentinel_exit(block[i]->sentinel);
         }
 
         ngx_http_penstock_redis_push_exit(block[i]);

@@ -31,6 +31,8 @@ typedef struct ngx_http_penstock_redis_push_s  ngx_http_penstock_redis_push_t;
 typedef struct ngx_http_penstock_redis_link_s  ngx_http_penstock_redis_link_t;
 typedef struct ngx_http_penstock_redis_cluster_s
     ngx_http_penstock_redis_cluster_t;
+typedef struct ngx_http_penstock_redis_sentinel_s
+    ngx_http_penstock_redis_sentinel_t;
 
 
 typedef enum {
@@ -49,6 +51,7 @@ typedef enum {
     NGX_HTTP_PENSTOCK_REDIS_AUTH,
     NGX_HTTP_PENSTOCK_REDIS_SELECT,
     NGX_HTTP_PENSTOCK_REDIS_SETNAME,
+    NGX_HTTP_PENSTOCK_REDIS_ROLE,
     NGX_HTTP_PENSTOCK_REDIS_ASKING
 } ngx_http_penstock_redis_kind_e;
 
@@ -94,13 +97,20 @@ typedef struct {
 } ngx_http_penstock_redis_metrics_t;
 
 
+typedef struct {
+    ngx_http_penstock_redis_moved_pt     handler;
+    void                                *data;
+} ngx_http_penstock_redis_mover_t;
+
+
 struct ngx_http_penstock_redis_s {
     ngx_str_t                            name;
 
-    /* one in standalone mode, a cluster's seeds */
+    /* one in standalone mode, a cluster's seeds, sentinels */
     ngx_array_t                          nodes;
                                          /* ngx_http_penstock_redis_node_t */
-    ngx_http_penstock_redis_cluster_t   *cluster; /* NULL: standalone */
+    ngx_http_penstock_redis_cluster_t   *cluster; /* NULL: no cluster */
+    ngx_http_penstock_redis_sentinel_t  *sentinel; /* NULL: no sentinels */
     ngx_str_t                            mode;
     ngx_str_t                            user;
     ngx_str_t                            password;
@@ -117,6 +127,8 @@ struct ngx_http_penstock_redis_s {
     ngx_str_t                            tls_name;
     ngx_ssl_t                           *ssl;     /* NULL: tls off */
 
+    ngx_array_t                          movers;
+                                         /* ngx_http_penstock_redis_mover_t */
     ngx_resolver_t                      *resolver;
     ngx_http_penstock_redis_push_t      *push;    /* NULL: nobody asked */
     ngx_http_penstock_redis_metrics_t    metrics;
@@ -191,6 +203,11 @@ struct ngx_http_penstock_redis_node_s {
     unsigned                             moved:1; /* the same, but what is
                                                      unsent goes elsewhere */
     unsigned                             unresolved:1; /* was logged */
+    unsigned                             aside:1; /* takes no calls: a push
+                                                     link, a sentinel */
+    unsigned                             tells:1; /* a sentinel */
+    unsigned                             faulty:1; /* was logged */
+    unsigned                             no_port:1; /* none was written */
     unsigned                             gone:1;  /* the worker ends */
 };
 
@@ -294,6 +311,10 @@ void ngx_http_penstock_redis_close(ngx_http_penstock_redis_node_t *node,
 void ngx_http_penstock_redis_fail(ngx_http_penstock_redis_node_t *node,
     ngx_err_t err, const char *reason);
 
+/* of the n-th failure in a row, from 0; doubled each time, half random */
+
+ngx_msec_t ngx_http_penstock_redis_backoff(ngx_uint_t n);
+
 /* no calls for a while, though the connection is up: the server said so */
 
 void ngx_http_penstock_redis_pause(ngx_http_penstock_redis_node_t *node,
@@ -362,7 +383,8 @@ void ngx_http_penstock_redis_post(ngx_http_penstock_redis_node_t *node);
 
 /* the first commands: ngx_http_penstock_redis_handshake.c */
 
-/* sends AUTH, SELECT and CLIENT SETNAME ahead of all; NGX_ERROR: no memory */
+/* sends AUTH, SELECT, CLIENT SETNAME and ROLE, as needed, ahead of all;
+   NGX_ERROR: no memory */
 
 ngx_int_t ngx_http_penstock_redis_handshake(
     ngx_http_penstock_redis_node_t *node);
@@ -399,6 +421,11 @@ ngx_int_t ngx_http_penstock_redis_counter(ngx_conf_t *cf,
     ngx_http_penstock_redis_t *redis, const char *name, const char *help,
     const char *reason, ngx_int_t *id);
 
+/* "password_file" and its like: reads it into *password */
+
+char *ngx_http_penstock_redis_password_file(ngx_conf_t *cf,
+    ngx_http_penstock_redis_t *redis, ngx_str_t *password);
+
 /* ngx_conf_parse()'s handler for what stands in a block */
 
 char *ngx_http_penstock_redis_directive(ngx_conf_t *cf, ngx_command_t *dummy,
@@ -407,6 +434,22 @@ char *ngx_http_penstock_redis_directive(ngx_conf_t *cf, ngx_command_t *dummy,
 /* the end of a block: missing ones and defaults */
 
 char *ngx_http_penstock_redis_defaults(ngx_conf_t *cf,
+    ngx_http_penstock_redis_t *redis);
+
+
+/* modes: ngx_http_penstock_redis_mode.c */
+
+char *ngx_http_penstock_redis_mode(ngx_conf_t *cf,
+    ngx_http_penstock_redis_t *redis);
+
+/* the directives "sentinel_..." of a block, each with one argument */
+
+char *ngx_http_penstock_redis_sentinel_directive(ngx_conf_t *cf,
+    ngx_http_penstock_redis_t *redis);
+
+/* the end of a block: what its mode asks for */
+
+char *ngx_http_penstock_redis_mode_defaults(ngx_conf_t *cf,
     ngx_http_penstock_redis_t *redis);
 
 

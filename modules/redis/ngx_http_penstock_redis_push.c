@@ -13,11 +13,12 @@
 
 #include "ngx_http_penstock_redis_node.h"
 #include "ngx_http_penstock_redis_link.h"
+#include "ngx_http_penstock_redis_sentinel.h"
 
 
 /* raise it when the layout of the state changes */
 
-#define NGX_HTTP_PENSTOCK_REDIS_PUSH_LAYOUT  1
+#define NGX_HTTP_PENSTOCK_REDIS_PUSH_LAYOUT  2
 
 #define NGX_HTTP_PENSTOCK_REDIS_PUSH_TICK    100    /* ms */
 
@@ -33,6 +34,9 @@ static ngx_int_t ngx_http_penstock_redis_push_create(ngx_conf_t *cf,
 static ngx_int_t ngx_http_penstock_redis_push_zone_init(ngx_shm_zone_t *zone,
     ngx_slab_pool_t *shpool, void *conf, void **data);
 static uint64_t ngx_http_penstock_redis_push_gauge(void *data);
+static ngx_uint_t ngx_http_penstock_redis_push_same(
+    ngx_http_penstock_redis_t *redis,
+    ngx_http_penstock_redis_push_state_t *state);
 static void ngx_http_penstock_redis_push_tick(ngx_event_t *ev);
 static ngx_uint_t ngx_http_penstock_redis_push_take(
     ngx_http_penstock_redis_push_t *push);
@@ -171,7 +175,8 @@ ngx_http_penstock_redis_push_live(ngx_http_penstock_redis_t *redis)
 
     /* our clock may be behind that of the holder */
 
-    return alive && state->cycle == push->cycle
+    return alive && ngx_http_penstock_redis_push_same(redis, state)
+           && state->cycle == push->cycle
            && (ngx_msec_int_t) (ngx_current_msec - alive)
               < NGX_HTTP_PENSTOCK_REDIS_PUSH_LIVE;
 }
@@ -188,7 +193,27 @@ ngx_http_penstock_redis_push_epoch(ngx_http_penstock_redis_t *redis)
 
     state = ngx_http_penstock_zone_data(redis->push->zone);
 
+    if (!ngx_http_penstock_redis_push_same(redis, state) && state->epoch) {
+
+        /* what we read is not of the server that the link is to */
+
+        return state->epoch - 1;
+    }
+
     return state->epoch;
+}
+
+
+/*
+ * Whether this worker's calls go to where the link is to.  During a failover
+ * it may be ahead of the holder, or behind.
+ */
+
+static ngx_uint_t
+ngx_http_penstock_redis_push_same(ngx_http_penstock_redis_t *redis,
+    ngx_http_penstock_redis_push_state_t *state)
+{
+    return redis->sentinel == NULL || state->master == redis->sentinel->mark;
 }
 
 

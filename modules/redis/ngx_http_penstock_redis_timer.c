@@ -25,12 +25,12 @@ ngx_http_penstock_redis_watch(ngx_http_penstock_redis_node_t *node)
 
     idle = (node->timers.root == &node->sentinel);
 
-    /* a push link keeps no worker from its end */
+    /* a push link keeps no worker from its end, nor does a sentinel */
 
-    node->timer.cancelable = idle || node->link;
+    node->timer.cancelable = idle || node->aside;
 
     if (node->connection) {
-        node->connection->idle = node->timer.cancelable;
+        node->connection->idle = idle || node->link;
     }
 
     if (!idle) {

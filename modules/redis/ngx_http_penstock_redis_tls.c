@@ -12,6 +12,7 @@
  */
 
 #include "ngx_http_penstock_redis_node.h"
+#include "ngx_http_penstock_redis_sentinel.h"
 
 
 #if !(NGX_SSL)
@@ -228,6 +229,7 @@ ngx_http_penstock_redis_tls_names(ngx_conf_t *cf,
         name = redis->tls_name.data ? redis->tls_name : node[i].host;
 
         if (redis->tls_name.data == NULL
+            && (redis->sentinel == NULL || redis->sentinel->tls)
             && ngx_strncasecmp(node[i].server.data, (u_char *) "unix:", 5)
                == 0)
         {
