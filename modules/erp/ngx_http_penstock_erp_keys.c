@@ -62,6 +62,8 @@ static void ngx_http_penstock_erp_hold(ngx_http_penstock_erp_record_t *rec,
     ngx_http_penstock_erp_claim_t *claim);
 static void *ngx_http_penstock_erp_alloc(
     ngx_http_penstock_erp_table_t *table, size_t size);
+static void *ngx_http_penstock_erp_try_alloc(
+    ngx_http_penstock_erp_table_t *table, size_t size);
 static void ngx_http_penstock_erp_free(ngx_http_penstock_erp_table_t *table,
     void *p);
 static void ngx_http_penstock_erp_sweep(ngx_http_penstock_erp_table_t *table,
@@ -137,8 +139,10 @@ ngx_http_penstock_erp_keys_claim(ngx_http_penstock_erp_claim_t *claim,
 
             rec->next = *bucket;
             ngx_memory_barrier();
+            ngx_http_penstock_kill_point("keys-made");
             *bucket = rec;
 
+            ngx_http_penstock_kill_point("keys-linked");
             table->entries++;
 
             claim->verdict = NGX_HTTP_PENSTOCK_ERP_NEW;
@@ -274,12 +278,14 @@ ngx_http_penstock_erp_keys_settle(ngx_http_penstock_erp_claim_t *claim,
             kept->size = answer->len;
             ngx_memcpy(kept->data, answer->data, answer->len);
 
+            ngx_http_penstock_kill_point("keys-answering");
             rec->answer = kept;
         }
     }
 
     rec->expires = ngx_current_msec + claim->ttl;
     ngx_memory_barrier();
+    ngx_http_penstock_kill_point("keys-settling");
     rec->state = outcome;
 
 done:
@@ -375,13 +381,7 @@ ngx_http_penstock_erp_alloc(ngx_http_penstock_erp_table_t *table, size_t size)
         return NULL;
     }
 
-    table->allocating = 1;
-    ngx_memory_barrier();
-
-    p = ngx_slab_alloc_locked(table->shpool, size);
-
-    ngx_memory_barrier();
-    table->allocating = 0;
+    p = ngx_http_penstock_erp_try_alloc(table, size);
 
     if (p) {
         return p;
@@ -389,8 +389,19 @@ ngx_http_penstock_erp_alloc(ngx_http_penstock_erp_table_t *table, size_t size)
 
     ngx_http_penstock_erp_sweep(table, NGX_HTTP_PENSTOCK_ERP_SEARCH);
 
+    return ngx_http_penstock_erp_try_alloc(table, size);
+}
+
+
+static void *
+ngx_http_penstock_erp_try_alloc(ngx_http_penstock_erp_table_t *table,
+    size_t size)
+{
+    void  *p;
+
     table->allocating = 1;
     ngx_memory_barrier();
+    ngx_http_penstock_kill_point("keys-allocating");
 
     p = ngx_slab_alloc_locked(table->shpool, size);
 
@@ -410,6 +421,7 @@ ngx_http_penstock_erp_free(ngx_http_penstock_erp_table_t *table, void *p)
 
     table->allocating = 1;
     ngx_memory_barrier();
+    ngx_http_penstock_kill_point("keys-freeing");
 
     ngx_slab_free_locked(table->shpool, p);
 
@@ -437,6 +449,7 @@ ngx_http_penstock_erp_sweep(ngx_http_penstock_erp_table_t *table,
 
             *link = rec->next;
             ngx_memory_barrier();
+            ngx_http_penstock_kill_point("keys-unlinked");
 
             table->entries--;
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What a write costs at the gateway beside nginx's own proxy_pass of it: with
-an idempotency key, with the budget, with both and a schema; keys and budget
-in Redis.
+an idempotency key, with the budget, with both, a schema and the gateway's own
+token; keys and budget in Redis.
 
 The same way of measuring as bench.py, which runs this with --set writes.
 """
@@ -28,17 +28,36 @@ KEY = "idempotency keys required scope=bench pass=X-Erp-Key;"
 BUDGET = "erp_budget places queue=1000;"
 
 
+TOKEN = "erp_authorization erp; erp_identity_header X-Client bench;"
+
+ORIGIN = """
+    server {
+        listen 127.0.0.1:%PORT%;
+        location / { return 201 '{"id":1}'; }
+        location /token {
+            return 200 '{"access_token":"TOKEN","token_type":"Bearer",
+                         "expires_in":3600}';
+        }
+    }
+""".replace("TOKEN", "x" * 600)
+
+
 def gateway(origin, redis_port, directives):
     zones = f"""
     redis main {{ server 127.0.0.1:{redis_port}; }}
     correlation_id off;
     idempotency_zone keys:1m redis=main;
     erp_budget_zone places:64k limit=64 writes=16 redis=main;
+    oauth_client erp {{
+        token_endpoint /_token; client_id gateway;
+        client_secret_file %PREFIX%/../secret;
+    }}
     """ if directives else ""
     return configs.upstream(origin) + f"""
     {zones}
     server {{
         listen 127.0.0.1:%PORT%;
+        location = /_token {{ internal; proxy_pass http://erp/token; }}
         location /orders {{
             {directives}
             proxy_pass http://erp;
@@ -52,12 +71,15 @@ class Writes(Bench):
         self.redis()
         self.orders = self.file("orders", ["POST /orders " + ORDER])
         schema = self.file("schema.json", [json.dumps(SCHEMA)])
-        origin = self.nginx("origin", configs.ORIGIN, CLIENT_CORE)
+        self.file("secret", ["s"])
+        origin = self.nginx("origin", ORIGIN, CLIENT_CORE)
         self.said = {}
         for name, directives in (
                 ("plain", ""), ("key", KEY), ("budget", BUDGET),
                 ("both", KEY + BUDGET),
-                ("all", KEY + BUDGET + f"request_schema {schema};")):
+                ("schema", KEY + BUDGET + f"request_schema {schema};"),
+                ("all", KEY + BUDGET + TOKEN
+                 + f"request_schema {schema};")):
             if name in self.names:
                 self.nginx(name, gateway(origin, self.redis_port, directives))
                 self.client(self.ports[name], 20, self.orders)
@@ -92,6 +114,9 @@ class Writes(Bench):
     def both(self):
         return self.row("both")
 
+    def schema(self):
+        return self.row("schema")
+
     def all(self):
         return self.row("all")
 
@@ -100,12 +125,13 @@ class Writes(Bench):
         ("key", "Penstock: with an idempotency key"),
         ("budget", "Penstock: within the budget"),
         ("both", "Penstock: both"),
-        ("all", "Penstock: both, and a schema"),
+        ("schema", "Penstock: both, and a schema"),
+        ("all", "Penstock: both, a schema and the gateway's token"),
     )
 
     def table(self, rows, got):
         super().table(rows, got)
-        for name in "key", "budget", "both", "all":
+        for name in "key", "budget", "both", "schema", "all":
             if {"plain", name} <= got.keys():
                 pairs = list(zip(got[name], got["plain"]))
                 more = sorted(a["cost"] - b["cost"] for a, b in pairs)

@@ -182,6 +182,28 @@ class Config(unittest.TestCase):
         self.assertEqual(self.ask(path, token).json()["items"][0]
                          ["available"], 16)
 
+    def test_lost_answer_of_a_key(self):
+        """Asked again with its key, the gateway asks the ERP what became of
+        the order, and that is the answer from then on."""
+        token, key = self.token(), {"Idempotency-Key": '"config-look"'}
+        order = {"order_id": "config-look", "lines": [
+            {"sku": "F", "location": "L2", "quantity": 4}]}
+        self.servers.ask_erp("/__control", {"lose": 1, "only": "write"})
+        self.problem(self.ask("/orders", token, "POST", order, key), 502)
+        self.servers.ask_erp("/__control", {"only": None})
+        before = self.servers.ask_erp("/__stats")
+        for _ in range(2):
+            again = self.ask("/orders", token, "POST", order, key)
+            self.assertEqual((again.status,
+                              again.headers["Idempotent-Replayed"]),
+                             (200, "true"))
+            self.assertEqual(again.json()["order_id"], "config-look")
+        after = self.servers.ask_erp("/__stats")
+        self.assertEqual([after[name] - before[name]
+                          for name in ("writes", "lookups")], [0, 1])
+        # it is no way to the ERP for anybody else
+        self.problem(self.ask("/.order?idempotency_id=x", token), 404)
+
     def test_token_does_not_reach_the_erp(self):
         self.ask("/availability?sku=H", self.token())
         last = [r for r in self.servers.ask_erp("/__requests")

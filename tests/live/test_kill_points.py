@@ -100,7 +100,9 @@ CONF = '''
 POINTS = sorted({
     name for path in glob.glob(os.path.join(penstock.ROOT, 'modules/*/*.c'))
     for name in re.findall(r'\b(?:ngx_http_penstock|ps)_kill_point'
-                           r'\("([\w-]+)"\)', open(path).read())})
+                           r'\("([\w-]+)"\)', open(path).read())
+    # after some of these nothing goes on: test_keys_lost.py dies at them
+    if not name.startswith('keys-')})
 
 
 class Test(penstock.TestCase):
