@@ -39,6 +39,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -548,6 +549,30 @@ class Gateway(Server):
 
     def post(self, path='/', body=b'', headers=None, **kw):
         return self.request('POST', path, headers, body, **kw)
+
+
+class Clock:
+    """What servers with .env take for the time of day is set() so many
+    seconds ahead."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix='penstock-clock-')
+        name = os.path.join(self.dir, 'clock')
+        with open(name, 'wb') as f:
+            f.write(struct.pack('q', 0))
+        self.file = open(name, 'r+b', 0)
+        library = os.path.join(self.dir, 'clock.so')
+        subprocess.run(['gcc', '-shared', '-fPIC', '-O2', '-o', library,
+                        os.path.join(ROOT, 'tests/tools/clock.c')],
+                       check=True)
+        self.env = dict(PENSTOCK_CLOCK=name, LD_PRELOAD=library)
+
+    def set(self, seconds):
+        os.pwrite(self.file.fileno(), struct.pack('q', seconds), 0)
+
+    def close(self):
+        self.file.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 class RedisError(Exception):

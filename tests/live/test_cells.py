@@ -122,18 +122,22 @@ class Stock:
             h.send(200, {'as_of': 'now', 'items': items})
 
 
-def storm(test, writer, readers, seconds=3):
-    """Numbers only rise; "floor" is what was surely invalidated."""
+def storm(test, writer, readers, seconds=3, others=(), late=0, lost=(),
+          beside=()):
+    """Numbers only rise; "floor" is what was surely invalidated.  "others"
+    are hosts that may know of it "late" seconds later.  "lost" are errors
+    of clients that may come."""
 
     stock = test.stock
     world = ['S%d' % n for n in range(30)]
     floor = dict.fromkeys(world, 0)
+    floors = [(0, dict(floor))]
     for sku in world:
         stock.numbers[(sku, None)] = 0
     stock.before = stock.after = \
         lambda h: time.sleep(random.random() * 0.02)
     end = time.monotonic() + seconds
-    counts = [0, 0]
+    counts = [0, 0, 0]
 
     def write():
         while time.monotonic() < end:
@@ -141,17 +145,31 @@ def storm(test, writer, readers, seconds=3):
             for sku in skus:
                 stock.numbers[(sku, None)] += 1
             now = {sku: stock.numbers[(sku, None)] for sku in skus}
-            answer = writer.post('/purge', {'skus': skus})
+            try:
+                answer = writer.post('/purge', {'skus': skus})
+            except lost:
+                continue
             test.assertLess(answer.status, 300, answer)
             floor.update(now)
+            floors.append((time.monotonic(), dict(floor)))
             counts[0] += 1
             time.sleep(0.01)
+
+    def told():
+        """What was invalidated "late" seconds ago."""
+
+        when = time.monotonic() - late
+        return next(f for at, f in reversed(floors) if at < when)
 
     def read(gw):
         while time.monotonic() < end:
             skus = random.sample(world, random.randrange(1, 20))
-            least = dict(floor)
-            answer = gw.get('/availability?sku=' + ','.join(skus))
+            least = told() if gw in others else dict(floor)
+            try:
+                answer = gw.get('/availability?sku=' + ','.join(skus))
+            except lost:
+                counts[2] += 1
+                continue
             test.assertEqual(answer.status, 200, answer)
             items = answer.json()['items']
             test.assertEqual([i['sku'] for i in items], skus)
@@ -161,9 +179,11 @@ def storm(test, writer, readers, seconds=3):
             counts[1] += 1
 
     penstock.together([write] + [lambda gw=gw: read(gw)
-                                 for gw in readers for _ in range(6)])
+                                 for gw in (*readers, *others)
+                                 for _ in range(6)] + list(beside))
     test.assertGreater(counts[0], 10)
     test.assertGreater(counts[1], 50)
+    return counts
 
 
 class Case(penstock.TestCase):
@@ -211,7 +231,8 @@ class Partial(Case):
         seen = set()
 
         for n in range(200):
-            skus = rnd.choices(world, k=rnd.choice([1, 3, 24, 24, 150]))
+            skus = rnd.choices(world, k=rnd.choice([1, 3, 24, 24, 150,
+                                             500]))
             self.expect(gw.get(self.path(skus)), skus)
             seen |= set(skus)
 
@@ -312,14 +333,23 @@ class Partial(Case):
                                ('B', 'L1', 5)])
         self.assertEqual(cells(), 7)
 
-    def test_the_log_says_once_what_does_not_fit(self):
-        gw = self.start()
+    def test_the_log_says_once_a_minute_what_does_not_fit(self):
+        clock = penstock.Clock()
+        self.addCleanup(clock.close)
+        gw = self.start(env=clock.env)
         self.stock.answer = lambda h: h.send(200, {'stock': []})
-        for n in range(8):
-            self.assertEqual(gw.get(self.path(['S%d' % n])).json(),
-                             {'stock': []})
-        self.assertEqual(gw.log().count("can't be taken apart"), 1)
-        self.assertEqual(self.stock.requests, 8)
+
+        def lines(n):
+            for _ in range(4):
+                self.assertEqual(gw.get(self.path(['S%d' % n])).json(),
+                                 {'stock': []})
+            return gw.log().count("can't be taken apart")
+
+        for n, (later, said) in enumerate(((0, 1), (50, 1), (65, 2),
+                                           (120, 2), (135, 3))):
+            clock.set(later)
+            self.assertEqual(lines(n), said, later)
+        self.assertEqual(self.stock.requests, 20)
 
 
 class Together(Case):
@@ -734,7 +764,8 @@ class Hosts(Case):
         self.store = self.redis()
         self.stock = Stock()
         self.upstream = self.origin(self.stock)
-        self.gws = [self.gateway(CONF, workers=2, ITEMS=ONE,
+        kw.setdefault('workers', 2)
+        self.gws = [self.gateway(CONF, **kw, ITEMS=ONE,
                                  REDIS=REDIS % self.store.port,
                                  ZONE='redis=main',
                                  READ='availability_cache_valid 1h;',
@@ -800,6 +831,35 @@ class Hosts(Case):
     def test_no_answer_is_older_than_an_invalidation(self):
         a, b = self.start_two()
         storm(self, a, [a])
+
+    def test_nor_where_workers_are_killed(self):
+        """On both hosts, in the middle of anything."""
+
+        a, b = self.start_two(workers=3, allow=[r'exited on signal 9',
+                                                r'died while it wrote'])
+        rnd = random.Random(7)
+        end = time.monotonic() + 6
+        killed = [0]
+
+        def kill():
+            while time.monotonic() < end:
+                time.sleep(rnd.random() * 0.3)
+                gw = rnd.choice((a, b))
+                os.kill(rnd.choice(gw.workers()), signal.SIGKILL)
+                killed[0] += 1
+                penstock.wait_for(lambda: len(gw.workers()) == 3)
+
+        # what a link that is gone may hide, and a second's trust
+        counts = storm(self, a, [a], 6, others=[b], late=2.5, beside=[kill],
+                       lost=(OSError, http.client.HTTPException))
+        print('\n%d workers killed: %d purges, %d answers, %d clients lost '
+              'theirs' % (killed[0], *counts))
+        self.assertGreater(killed[0], 10)
+        self.stock.before = self.stock.after = lambda h: None
+        skus = ['S%d' % n for n in range(30)]
+        self.expect(a.get(self.path(skus)), skus)
+        penstock.wait_for(lambda: b.get(self.path(skus)).json()['items']
+                          == a.get(self.path(skus)).json()['items'])
 
     def test_without_redis_each_goes_on(self):
         a, b = self.start_two()

@@ -136,15 +136,16 @@ class HostsCase(penstock.TestCase):
     def stale(self, said):
         return 'availability_cache_stale %s;' % said if said else ''
 
-    def wait_live(self, gw):
-        """Until a change that only Redis tells of is seen."""
+    def metric(self, gw, name):
+        values = gw.get('/status').json()['metrics'][name]['values']
+        return values[0]['value']
 
-        def live():
-            values = gw.get('/status').json()['metrics'][
-                'penstock_redis_push_live']['values']
-            return values[0]['value'] == 1
+    def wait_live(self, gw, live=1):
+        """Until a change that only Redis tells of is seen, or not."""
 
-        penstock.wait_for(live, what='a push link', deadline=10)
+        penstock.wait_for(
+            lambda: self.metric(gw, 'penstock_redis_push_live') == live,
+            what='push link is %d' % live)
 
     def serve(self, h):
         if h.command == 'POST' and h.path == '/orders':
@@ -309,15 +310,22 @@ class Writes(HostsCase):
     def test_plain_json_is_seen_by_all_hosts(self):
         self.start(scope='host')
         self.settle()
-        took = []
-        for n in range(20):
-            self.store.command('SET', cell_key('A', 'L'), json.dumps(
-                {'sku': 'A', 'location': 'L', 'available': n}), 'PX', 60000)
-            took += [self.seen(gw, n) for gw in self.gw]
-        took.sort()
-        print('a SET was seen after %.1f ms (median), %.1f ms (longest)'
-              % (took[len(took) // 2] * 1e3, took[-1] * 1e3))
-        self.assertLess(took[len(took) // 2], 0.05)
+
+        # nothing bounds it but the machine: a busy one may need a few tries
+        for n in range(5):
+            took = []
+            for k in range(20):
+                left = 100 * n + k + 1
+                self.store.command('SET', cell_key('A', 'L'), json.dumps(
+                    {'sku': 'A', 'location': 'L', 'available': left}),
+                    'PX', 60000)
+                took += [self.seen(gw, left) for gw in self.gw]
+            took.sort()
+            print('\na SET was seen after %.1f ms (median), %.1f ms (longest)'
+                  % (took[len(took) // 2] * 1e3, took[-1] * 1e3))
+            if took[-1] < 0.05:
+                break
+        self.assertLess(took[-1], 0.05)
         self.assertEqual(len(self.asked), 1)
 
     def test_delete_is_seen_by_all_hosts(self):
@@ -466,6 +474,52 @@ class Writes(HostsCase):
         key = cell_key('a%3Ab%20%7Bc%7D%25', 'x%3Ay')
         penstock.wait_for(lambda: self.store.command('EXISTS', key) == 1,
                           what=key)
+
+    def test_what_is_written_while_a_link_is_gone(self):
+        """When it is back, everything is compared before it is used."""
+
+        a, b = self.start(scope='host')
+        self.settle()
+        for n in range(5):
+            links = [self.metric(gw, 'penstock_redis_push_links_total')
+                     for gw in self.gw]
+            value = json.dumps({'sku': 'A', 'location': 'L', 'available': n})
+            with socket.create_connection(('127.0.0.1', self.store.port),
+                                          penstock.DEADLINE) as s:
+                # in one piece, so it is not pushed to anybody
+                s.sendall(b'CLIENT KILL TYPE pubsub\r\n'
+                          b'*5\r\n' + b''.join(
+                              b'$%d\r\n%s\r\n' % (len(p), p) for p in (
+                                  b'SET', cell_key('A', 'L').encode(),
+                                  value.encode(), b'PX', b'60000')))
+                s.recv(100)
+            for gw, before in zip(self.gw, links):
+                penstock.wait_for(lambda: self.metric(
+                    gw, 'penstock_redis_push_links_total') > before)
+                self.wait_live(gw)
+                self.assertEqual(self.number(gw), n)
+        self.assertEqual(len(self.asked), 1)
+
+    def test_a_link_that_went_silent(self):
+        """What is held is not believed any longer."""
+
+        a, b = self.start(scope='host')
+        self.settle()
+        self.store.freeze()
+        self.addCleanup(self.store.thaw)
+        for gw in self.gw:
+            self.wait_live(gw, 0)
+        self.stock['A'] = 7
+        for gw in self.gw:
+            penstock.wait_for(lambda: self.number(gw) == 7, deadline=LONG,
+                              what='the number')
+        self.store.thaw()
+        for gw in self.gw:
+            self.wait_live(gw)
+        self.store.command('SET', cell_key('A', 'L'), json.dumps(
+            {'sku': 'A', 'location': 'L', 'available': 8}), 'PX', 60000)
+        for gw in self.gw:
+            self.seen(gw, 8)
 
     def test_redis_loses_its_data(self):
         a, b = self.start(scope='host')

@@ -7,8 +7,6 @@ won when Redis is killed, paused, slow, empty, or its clock jumps.
 import http.client
 import os
 import re
-import struct
-import subprocess
 import threading
 import time
 import unittest
@@ -43,23 +41,15 @@ class ClockedRedis(penstock.Redis):
     """A Redis whose clock can be set."""
 
     def start(self):
-        with open(self.path('clock'), 'wb') as f:
-            f.write(struct.pack('q', 0))
-
-        self.clock = open(self.path('clock'), 'r+b', 0)
-        subprocess.run(['gcc', '-shared', '-fPIC', '-O2', '-o',
-                        self.path('clock.so'), os.path.join(
-                            penstock.ROOT, 'tests/tools/clock.c')],
-                       check=True)
-        env = dict(os.environ, PENSTOCK_CLOCK=self.path('clock'),
-                   LD_PRELOAD=self.path('clock.so'))
+        self.clock = penstock.Clock()
         self.spawn([penstock.REDIS, '--port', str(self.port),
                     '--bind', '127.0.0.1', '--save', '',
                     '--appendonly', 'no', '--dir', self.dir],
-                   lambda: penstock.listening(self.port), env)
+                   lambda: penstock.listening(self.port),
+                   dict(os.environ, **self.clock.env))
 
     def set_clock(self, seconds):
-        os.pwrite(self.clock.fileno(), struct.pack('q', seconds), 0)
+        self.clock.set(seconds)
 
     def teardown(self):
         self.clock.close()
