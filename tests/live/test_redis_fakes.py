@@ -81,6 +81,17 @@ class Fake:
         except (OSError, ValueError):
             pass
 
+    def waiting(self):
+        """Whether bytes have come that nobody has read."""
+
+        for s in self.connections:
+            try:
+                if s.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                    return True
+            except OSError:
+                pass
+        return False
+
     def teardown(self):
         self.socket.close()
         for s in self.connections:
@@ -232,12 +243,13 @@ class Test(penstock.TestCase):
 
     def test_nobody_reads(self):
         fake, gw = self.fake(lambda *args: b'+OK\r\n', read=False,
-                             block='timeout command=300ms;')
+                             block='timeout command=1s;')
         big = b'x' * (8 << 20)
 
         answers = penstock.together(
             [lambda: self.ask(gw, 'SET', 'k', body=big),
-             lambda: time.sleep(0.1) or self.ask(gw, 'BEHIND', n=3)])
+             lambda: penstock.wait_for(fake.waiting)
+                     and self.ask(gw, 'BEHIND', n=3)])
 
         # some bytes of the first have left, none of those behind it
         self.assertEqual(answers[0]['statuses'], ['lost'])
