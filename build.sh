@@ -30,8 +30,11 @@ usage: ./build.sh COMMAND
                              builds and tests in chroots of Debian 12, 13 and
                              sid (bookworm, trixie, sid); --build: builds
                              only; --fresh: with new chroots
+  soak [MINUTES]             mixed traffic with faults for that long (default
+                             10): does anything grow, is a promise broken
   nightly                    what takes longer: matrix, test --valgrind,
-                             1000 reloads, fuzz 60
+                             1000 reloads, the image from nothing, soak 30,
+                             fuzz 60
   deps [build|package|analyze|demo|test|bench|fuzz|tryton|all]
                              installs the packages a command needs
   clean                      removes what was built
@@ -208,6 +211,11 @@ case $command in
     fuzz)
         need $packages_fuzz
         run_fuzz "${1:-30}"
+        ;;
+    soak)
+        need $packages_demo
+        build_module plain
+        exec python3 "$root/tests/live/soak.py" "$@"
         ;;
     nightly)
         run_nightly

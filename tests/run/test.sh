@@ -293,6 +293,7 @@ run_nightly() {
     step "by valgrind" "$root/build.sh" test --valgrind
     step "1000 reloads" env PENSTOCK_RELOADS=1000 PENSTOCK_TIMEOUT=3600 \
         "$root/build.sh" test --only tests/live/test_upgrade
+    step "half an hour of faults" "$root/build.sh" soak 30
     step "the image from nothing" env PENSTOCK_IMAGE=whole \
         "$root/build.sh" test --only tests/live/test_package
     step "fuzzers" "$root/build.sh" fuzz 60
