@@ -143,6 +143,12 @@ typedef struct {
     uint64_t                     cost;
     ps_gcra_result_t             result;
 
+    ngx_http_penstock_ratelimit_ask_t  *ask; /* in which Redis is asked */
+    ngx_str_t                    name;       /* in Redis */
+    ngx_int_t                    slot;       /* in a cluster */
+    uint64_t                     backlog;    /* in Redis, before a debit */
+    uint64_t                     at;         /* and its time then, us */
+
     unsigned                     dry_run:1;
     unsigned                     trial:1;    /* an override in dry run, beside
                                                 the limit in force */
@@ -154,6 +160,8 @@ typedef struct {
     unsigned                     refused:1;
     unsigned                     fallback:1; /* Redis did not answer */
     unsigned                     unknown:1;  /* admitted unseen */
+    unsigned                     doubt:1;    /* its slot may well refuse */
+    unsigned                     answered:1; /* by Redis, and not learned */
 } ngx_http_penstock_ratelimit_item_t;
 
 
@@ -176,7 +184,7 @@ struct ngx_http_penstock_running_s {
 /* what is asked about one item, and the answer */
 
 typedef struct {
-    ngx_str_t                        name;       /* in Redis */
+    ngx_str_t                       *name;       /* in Redis */
     uint64_t                         hash;
     uint64_t                         capacity;
     uint64_t                         cost;
@@ -187,19 +195,23 @@ typedef struct {
 } ngx_http_penstock_ratelimit_question_t;
 
 
-/* a question to one Redis about all items that name it */
+/* a question to one Redis about items that name it, in a cluster one slot's */
 
 struct ngx_http_penstock_ratelimit_ask_s {
+    ngx_http_penstock_ratelimit_ask_t  *next;
     ngx_http_penstock_redis_t       *redis;
     ngx_http_penstock_ratelimit_decision_t  *decision;
     void                            *batch;  /* it is in; NULL: in none */
     ngx_uint_t                       place;
     uint64_t                         sent;   /* ps_gcra_now() */
+    uint64_t                         at;     /* Redis' time then, us */
     ngx_uint_t                       n;
 
     unsigned                         waiting:1;
     unsigned                         answered:1;
     unsigned                         admitted:1;
+    unsigned                         leases:1;   /* "at" is of no use for
+                                                    what drains */
 
     ngx_http_penstock_ratelimit_question_t   question[1];
 };
@@ -384,9 +396,9 @@ void ngx_http_penstock_ratelimit_abandon(
     ngx_http_penstock_ratelimit_decision_t *d);
 
 /*
- * Asks the Redis of the item "first" about the undecided items that name it.
- * The answer wakes; ask->waiting is 0 at once where nothing could be sent.
- * NULL: no memory.
+ * Asks the Redis of the item "first" about the undecided items that name it,
+ * in a cluster each slot by itself: a list.  Each answer wakes; ask->waiting
+ * is 0 at once where nothing could be sent.  NULL: no memory.
  */
 
 ngx_http_penstock_ratelimit_ask_t *ngx_http_penstock_ratelimit_ask(
@@ -422,7 +434,15 @@ ngx_int_t ngx_http_penstock_ratelimit_answer(
     ngx_http_penstock_ratelimit_ask_t *ask,
     ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n);
 
-/* gives back what was debited in Redis for one item; nobody waits for it */
+/* remembers in the zone what Redis answered, if it did */
+
+void ngx_http_penstock_ratelimit_learn(
+    ngx_http_penstock_ratelimit_item_t *item);
+
+/*
+ * Gives back what was debited in Redis for one item, at most what of it has
+ * not drained since; nobody waits for it.
+ */
 
 void ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_item_t *item);

@@ -15,9 +15,11 @@ static ngx_int_t ngx_http_penstock_ratelimit_local(
     ngx_http_penstock_ratelimit_item_t *items, ngx_uint_t n);
 static void ngx_http_penstock_ratelimit_take(
     ngx_http_penstock_ratelimit_item_t *item, uint64_t now);
+static ngx_int_t ngx_http_penstock_ratelimit_asked(
+    ngx_http_penstock_ratelimit_decision_t *d);
 static ngx_int_t ngx_http_penstock_ratelimit_fallback(
     ngx_http_penstock_ratelimit_decision_t *d,
-    ngx_http_penstock_redis_t *redis);
+    ngx_http_penstock_ratelimit_ask_t *ask);
 static ngx_int_t ngx_http_penstock_ratelimit_without(
     ngx_http_penstock_ratelimit_decision_t *d,
     ngx_http_penstock_ratelimit_item_t *item);
@@ -62,26 +64,14 @@ ngx_http_penstock_ratelimit_decide(ngx_http_penstock_ratelimit_decision_t *d)
     }
 
     for ( ;; ) {
-        ask = d->ask;
-
-        if (ask) {
-
+        for (ask = d->ask; ask; ask = ask->next) {
             if (ask->waiting) {
                 return NGX_AGAIN;
             }
+        }
 
-            d->ask = NULL;
-
-            if (ask->answered) {
-                rc = ngx_http_penstock_ratelimit_answer(ask, d->items, d->n);
-
-            } else {
-                rc = ngx_http_penstock_ratelimit_fallback(d, ask->redis);
-            }
-
-            if (rc != NGX_OK) {
-                return ngx_http_penstock_ratelimit_undo(d);
-            }
+        if (ngx_http_penstock_ratelimit_asked(d) != NGX_OK) {
+            return ngx_http_penstock_ratelimit_undo(d);
         }
 
         for (i = 0; i < d->n; i++) {
@@ -91,6 +81,11 @@ ngx_http_penstock_ratelimit_decide(ngx_http_penstock_ratelimit_decision_t *d)
         }
 
         if (i == d->n) {
+
+            for (i = 0; i < d->n; i++) {
+                ngx_http_penstock_ratelimit_learn(&d->items[i]);
+            }
+
             return NGX_OK;
         }
 
@@ -106,8 +101,12 @@ ngx_http_penstock_ratelimit_decide(ngx_http_penstock_ratelimit_decision_t *d)
 void
 ngx_http_penstock_ratelimit_abandon(ngx_http_penstock_ratelimit_decision_t *d)
 {
-    if (d->ask && d->ask->waiting) {
-        ngx_http_penstock_ratelimit_unask(d->ask);
+    ngx_http_penstock_ratelimit_ask_t  *ask;
+
+    for (ask = d->ask; ask; ask = ask->next) {
+        if (ask->waiting) {
+            ngx_http_penstock_ratelimit_unask(ask);
+        }
     }
 
     ngx_http_penstock_ratelimit_lease_abandon(d);
@@ -246,10 +245,45 @@ ngx_http_penstock_ratelimit_take(ngx_http_penstock_ratelimit_item_t *item,
 }
 
 
+/*
+ * What came of the questions.  A refusal is one, whatever others could not
+ * be asked.
+ */
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_asked(ngx_http_penstock_ratelimit_decision_t *d)
+{
+    ngx_int_t                           rc;
+    ngx_http_penstock_ratelimit_ask_t  *ask, *asks;
+
+    asks = d->ask;
+    d->ask = NULL;
+
+    rc = NGX_OK;
+
+    for (ask = asks; ask; ask = ask->next) {
+        if (ask->answered
+            && ngx_http_penstock_ratelimit_answer(ask, d->items, d->n)
+               != NGX_OK)
+        {
+            rc = NGX_DECLINED;
+        }
+    }
+
+    for (ask = asks; ask && rc == NGX_OK; ask = ask->next) {
+        if (!ask->answered) {
+            rc = ngx_http_penstock_ratelimit_fallback(d, ask);
+        }
+    }
+
+    return rc;
+}
+
+
 static ngx_int_t
 ngx_http_penstock_ratelimit_fallback(
     ngx_http_penstock_ratelimit_decision_t *d,
-    ngx_http_penstock_redis_t *redis)
+    ngx_http_penstock_ratelimit_ask_t *ask)
 {
     ngx_int_t                            rc;
     ngx_uint_t                           i;
@@ -260,7 +294,7 @@ ngx_http_penstock_ratelimit_fallback(
 
     for (i = 0; i < d->n; i++) {
 
-        if (items[i].decided || items[i].zone->redis != redis) {
+        if (items[i].decided || items[i].ask != ask) {
             continue;
         }
 
@@ -307,7 +341,11 @@ ngx_http_penstock_ratelimit_without(ngx_http_penstock_ratelimit_decision_t *d,
 }
 
 
-/* refused: what was debited for it goes back */
+/*
+ * Refused: what was debited for it goes back.  What Redis said of these limits
+ * is not remembered: it counts what others may give back at this moment, too,
+ * and the next question would hold it against the key.
+ */
 
 static ngx_int_t
 ngx_http_penstock_ratelimit_undo(ngx_http_penstock_ratelimit_decision_t *d)
@@ -321,6 +359,7 @@ ngx_http_penstock_ratelimit_undo(ngx_http_penstock_ratelimit_decision_t *d)
     for (i = 0; i < d->n; i++) {
 
         if (!items[i].debited) {
+            ngx_http_penstock_ratelimit_learn(&items[i]);
             continue;
         }
 
@@ -337,9 +376,12 @@ ngx_http_penstock_ratelimit_undo(ngx_http_penstock_ratelimit_decision_t *d)
             continue;
         }
 
-        /* for a limit in Redis this is what we remember of it */
+        if (!items[i].answered) {
 
-        ps_gcra_table_refund(items[i].table, items[i].hash, ns);
+            /* for a limit in Redis this is what we remember of it */
+
+            ps_gcra_table_refund(items[i].table, items[i].hash, ns);
+        }
 
         if (!items[i].local) {
             ngx_http_penstock_ratelimit_give_back(d->request, &items[i]);

@@ -79,8 +79,6 @@ typedef struct {
 } ngx_http_penstock_ratelimit_keys_t;
 
 
-static ngx_int_t ngx_http_penstock_ratelimit_batch_slot(
-    ngx_http_penstock_ratelimit_ask_t *ask);
 static ngx_http_penstock_ratelimit_batch_t *
     ngx_http_penstock_ratelimit_batch(
     ngx_http_penstock_ratelimit_lane_t *lane, ngx_int_t slot, ngx_uint_t n);
@@ -158,7 +156,7 @@ ngx_http_penstock_ratelimit_lane_put(ngx_http_penstock_ratelimit_lane_t *lane,
         lane->ready = 1;
     }
 
-    slot = ngx_http_penstock_ratelimit_batch_slot(ask);
+    slot = ngx_http_penstock_redis_slot(ask->redis, ask->question[0].name);
 
     batch = ngx_http_penstock_ratelimit_batch(lane, slot, ask->n);
     if (batch == NULL) {
@@ -193,35 +191,6 @@ ngx_http_penstock_ratelimit_lane_put(ngx_http_penstock_ratelimit_lane_t *lane,
 }
 
 
-/*
- * NGX_DECLINED: it has keys of several slots of a cluster, which Redis will
- * refuse: that is not to hit others.
- */
-
-static ngx_int_t
-ngx_http_penstock_ratelimit_batch_slot(ngx_http_penstock_ratelimit_ask_t *ask)
-{
-    ngx_int_t   slot;
-    ngx_uint_t  i;
-
-    slot = ngx_http_penstock_redis_slot(ask->redis, &ask->question[0].name);
-
-    if (slot == NGX_ERROR) {
-        return NGX_ERROR;
-    }
-
-    for (i = 1; i < ask->n; i++) {
-        if (ngx_http_penstock_redis_slot(ask->redis, &ask->question[i].name)
-            != slot)
-        {
-            return NGX_DECLINED;
-        }
-    }
-
-    return slot;
-}
-
-
 /* the batch for "n" limits more; behind all others, so that order is kept */
 
 static ngx_http_penstock_ratelimit_batch_t *
@@ -232,7 +201,7 @@ ngx_http_penstock_ratelimit_batch(ngx_http_penstock_ratelimit_lane_t *lane,
     ngx_http_penstock_ratelimit_batch_t  *batch;
 
     for (q = ngx_queue_last(&lane->waiting);
-         q != ngx_queue_sentinel(&lane->waiting) && slot != NGX_DECLINED;
+         q != ngx_queue_sentinel(&lane->waiting);
          q = ngx_queue_prev(q))
     {
         batch = ngx_queue_data(q, ngx_http_penstock_ratelimit_batch_t, queue);
@@ -495,14 +464,14 @@ ngx_http_penstock_ratelimit_batch_key(
 
         name = &keys->argv[n - 1];
 
-        if (keys->hash[n - 1] == q->hash && name->len == q->name.len
-            && ngx_memcmp(name->data, q->name.data, name->len) == 0)
+        if (keys->hash[n - 1] == q->hash && name->len == q->name->len
+            && ngx_memcmp(name->data, q->name->data, name->len) == 0)
         {
             return n;
         }
     }
 
-    keys->argv[keys->n] = q->name;
+    keys->argv[keys->n] = *q->name;
     keys->hash[keys->n] = q->hash;
     keys->bucket[i] = ++keys->n;
 
@@ -577,17 +546,26 @@ static ngx_int_t
 ngx_http_penstock_ratelimit_batch_read(
     ngx_http_penstock_ratelimit_batch_t *batch, redisReply *reply)
 {
+    int64_t                               at;
     ngx_uint_t                            i;
     redisReply                          **element;
     ngx_http_penstock_ratelimit_place_t  *place;
 
     if (reply->type != REDIS_REPLY_ARRAY
-        || reply->elements != batch->nlimits)
+        || reply->elements != batch->nlimits + 1)
     {
         return NGX_ERROR;
     }
 
     element = reply->element;
+
+    /* the time behind all of them; negative where there are leases */
+
+    if (element[batch->nlimits]->type != REDIS_REPLY_INTEGER) {
+        return NGX_ERROR;
+    }
+
+    at = element[batch->nlimits]->integer;
 
     for (i = 0; i < batch->nplaces; i++) {
         place = &batch->place[i];
@@ -596,6 +574,11 @@ ngx_http_penstock_ratelimit_batch_read(
             != NGX_OK)
         {
             return NGX_ERROR;
+        }
+
+        if (place->ask) {
+            place->ask->leases = (at < 0);
+            place->ask->at = (uint64_t) (at < 0 ? -at : at);
         }
 
         element += place->n;

@@ -46,6 +46,11 @@ struct ngx_http_penstock_ratelimit_lease_s {
     uint64_t                                 sent;
     uint64_t                                 need;
 
+    /* of the last answer: Redis' time, us, and what was spent before */
+
+    uint64_t                                 at;
+    uint64_t                                 before;
+
     ngx_str_t                                name;     /* in Redis */
     unsigned                                 ends:1;
 };
@@ -562,13 +567,13 @@ ngx_http_penstock_ratelimit_lease_reply(
     uint64_t *given)
 {
     size_t    i;
-    uint64_t  n[4], own;
+    uint64_t  n[5], own;
 
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 4) {
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 5) {
         return NGX_ERROR;
     }
 
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < 5; i++) {
 
         if (reply->element[i]->type != REDIS_REPLY_INTEGER
             || reply->element[i]->integer < 0
@@ -580,11 +585,14 @@ ngx_http_penstock_ratelimit_lease_reply(
         n[i] = reply->element[i]->integer;
     }
 
-    if (n[0] > l->need || n[1] > l->ask.want) {
+    if (n[0] > l->need || n[1] > l->ask.want || n[2] < n[0]) {
         return NGX_ERROR;
     }
 
     *given = n[0];
+    l->before = n[2] - n[0];
+    l->at = n[4];
+
     own = l->ask.kept + n[1];
 
     ps_lease_answer(&l->lease, &l->ask, l->sent, n[1], n[2] + n[3] + own);
@@ -647,6 +655,8 @@ ngx_http_penstock_ratelimit_lease_serve(ngx_http_penstock_ratelimit_lease_t *l,
 
             item->decided = 1;
             item->debited = 1;
+            item->backlog = l->before;
+            item->at = l->at;
 
         } else {
 

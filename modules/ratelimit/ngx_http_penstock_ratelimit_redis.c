@@ -4,6 +4,9 @@
  * live in one Redis, decided on that Redis' clock.  Those of many requests
  * share a script call, see ngx_http_penstock_ratelimit_lane.c.
  *
+ * In a cluster that is a question for each slot, side by side.  Where one
+ * refuses, what the others have debited is given back.
+ *
  * What Redis says is remembered in the zone, as a state that is never
  * stricter than Redis' own.  It goes along with the next question, and the
  * script takes the stricter of the two.  So a limit goes on from where it
@@ -15,36 +18,172 @@
 #include "ngx_http_penstock_ratelimit.h"
 
 
+static ngx_uint_t ngx_http_penstock_ratelimit_doubts(
+    ngx_http_penstock_ratelimit_decision_t *d, ngx_uint_t first);
+static ngx_http_penstock_ratelimit_ask_t *ngx_http_penstock_ratelimit_ask_slot(
+    ngx_http_penstock_ratelimit_decision_t *d, ngx_uint_t first);
 static void ngx_http_penstock_ratelimit_ask_cleanup(void *data);
+
+
+#define ngx_http_penstock_ratelimit_open(item, to)                            \
+    (!(item)->decided && (item)->zone->redis == (to))
 
 
 ngx_http_penstock_ratelimit_ask_t *
 ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
     ngx_uint_t first)
 {
+    ngx_uint_t                            i, doubts, up;
+    ngx_http_penstock_redis_t            *redis;
+    ngx_http_penstock_ratelimit_ask_t    *ask, *asks, **last;
+    ngx_http_penstock_ratelimit_item_t   *item;
+
+    redis = d->items[first].zone->redis;
+    up = ngx_http_penstock_redis_up(redis);
+
+    for (i = first; i < d->n; i++) {
+        item = &d->items[i];
+
+        if (!ngx_http_penstock_ratelimit_open(item, redis)) {
+            continue;
+        }
+
+        if (ngx_http_penstock_ratelimit_redis_name(d->request->pool,
+                                      ngx_http_penstock_ratelimit_prefix(item),
+                                                   &item->zone->name,
+                                                   &item->key, &item->name)
+            != NGX_OK)
+        {
+            return NULL;
+        }
+
+        item->ask = NULL;
+        item->slot = ngx_http_penstock_redis_slot(redis, &item->name);
+    }
+
+    doubts = up ? ngx_http_penstock_ratelimit_doubts(d, first) : 0;
+
+    asks = NULL;
+    last = &asks;
+
+    for (i = first; i < d->n; i++) {
+        item = &d->items[i];
+
+        if (!ngx_http_penstock_ratelimit_open(item, redis) || item->ask
+            || (doubts && !item->doubt))
+        {
+            continue;
+        }
+
+        ask = ngx_http_penstock_ratelimit_ask_slot(d, i);
+
+        if (ask == NULL
+            || (up && ngx_http_penstock_ratelimit_lane_put(item->zone->lane,
+                                                           ask)
+                      != NGX_OK))
+        {
+            for (ask = asks; ask; ask = ask->next) {
+                ngx_http_penstock_ratelimit_unask(ask);
+            }
+
+            return NULL;
+        }
+
+        ask->waiting = up;
+
+        *last = ask;
+        last = &ask->next;
+    }
+
+    return asks;
+}
+
+
+/*
+ * With limits in several slots, those that would refuse by what this host
+ * remembers are asked before the others are debited.  That decides nothing
+ * but who is asked first: a request that is refused again and again would
+ * else be debited and given back in the other slots each time, where requests
+ * of other hosts meet it.
+ */
+
+static ngx_uint_t
+ngx_http_penstock_ratelimit_doubts(ngx_http_penstock_ratelimit_decision_t *d,
+    ngx_uint_t first)
+{
+    uint64_t                             now;
+    ngx_uint_t                           i, k, doubts;
+    ps_gcra_result_t                     result;
+    ngx_http_penstock_redis_t           *redis;
+    ngx_http_penstock_ratelimit_item_t  *item, *other;
+
+    redis = d->items[first].zone->redis;
+    doubts = 0;
+    now = 0;
+
+    for (i = first; i < d->n; i++) {
+        item = &d->items[i];
+
+        if (!ngx_http_penstock_ratelimit_open(item, redis)
+            || item->slot == NGX_ERROR || item->dry_run)
+        {
+            continue;
+        }
+
+        if (now == 0) {
+            now = ps_gcra_now();
+        }
+
+        ps_gcra_table_peek(item->table, item->hash, item->limit, now,
+                           item->cost, &result);
+
+        if (result.allowed) {
+            continue;
+        }
+
+        doubts = 1;
+
+        for (k = first; k < d->n; k++) {
+            other = &d->items[k];
+            other->doubt |= (ngx_http_penstock_ratelimit_open(other, redis)
+                             && other->slot == item->slot);
+        }
+    }
+
+    return doubts;
+}
+
+
+/* about all items of one slot */
+
+static ngx_http_penstock_ratelimit_ask_t *
+ngx_http_penstock_ratelimit_ask_slot(ngx_http_penstock_ratelimit_decision_t *d,
+    ngx_uint_t first)
+{
     size_t                                   size;
     uint64_t                                 tat;
+    ngx_int_t                                slot;
     ngx_uint_t                               i, n;
-    ngx_pool_t                              *pool;
     ngx_pool_cleanup_t                      *cln;
     ngx_http_penstock_redis_t               *redis;
     ngx_http_penstock_ratelimit_ask_t       *ask;
     ngx_http_penstock_ratelimit_item_t      *item;
     ngx_http_penstock_ratelimit_question_t  *q;
 
-    pool = d->request->pool;
     redis = d->items[first].zone->redis;
+    slot = d->items[first].slot;
     n = 0;
 
     for (i = first; i < d->n; i++) {
         item = &d->items[i];
-        n += (!item->decided && item->zone->redis == redis);
+        n += (ngx_http_penstock_ratelimit_open(item, redis)
+              && item->slot == slot);
     }
 
     size = offsetof(ngx_http_penstock_ratelimit_ask_t, question)
            + n * sizeof(ngx_http_penstock_ratelimit_question_t);
 
-    cln = ngx_pool_cleanup_add(pool, size);
+    cln = ngx_pool_cleanup_add(d->request->pool, size);
     if (cln == NULL) {
         return NULL;
     }
@@ -55,11 +194,6 @@ ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
     ask->redis = redis;
     ask->decision = d;
     ask->n = n;
-
-    if (!ngx_http_penstock_redis_up(redis)) {
-        return ask;
-    }
-
     ask->sent = ps_gcra_now();
 
     q = ask->question;
@@ -67,19 +201,15 @@ ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
     for (i = first; i < d->n; i++) {
         item = &d->items[i];
 
-        if (item->decided || item->zone->redis != redis) {
+        if (!ngx_http_penstock_ratelimit_open(item, redis)
+            || item->slot != slot)
+        {
             continue;
         }
 
-        if (ngx_http_penstock_ratelimit_redis_name(pool,
-                                      ngx_http_penstock_ratelimit_prefix(item),
-                                                   &item->zone->name,
-                                                   &item->key, &q->name)
-            != NGX_OK)
-        {
-            return NULL;
-        }
+        item->ask = ask;
 
+        q->name = &item->name;
         q->hash = item->hash;
         q->capacity = item->limit->capacity;
 
@@ -96,14 +226,7 @@ ngx_http_penstock_ratelimit_ask(ngx_http_penstock_ratelimit_decision_t *d,
         q++;
     }
 
-    if (ngx_http_penstock_ratelimit_lane_put(d->items[first].zone->lane, ask)
-        != NGX_OK)
-    {
-        return NULL;
-    }
-
     cln->handler = ngx_http_penstock_ratelimit_ask_cleanup;
-    ask->waiting = 1;
 
     return ask;
 }
@@ -140,11 +263,16 @@ ngx_http_penstock_ratelimit_answer(ngx_http_penstock_ratelimit_ask_t *ask,
     for (i = 0; i < n; i++) {
         item = &items[i];
 
-        if (item->decided || item->zone->redis != ask->redis) {
+        if (item->decided || item->ask != ask) {
             continue;
         }
 
         backlog = ask->question[k++].backlog;
+
+        /* behind leases, which don't drain, nobody knows what has */
+
+        item->backlog = ask->leases ? 0 : backlog;
+        item->at = ask->at;
 
         /* the script's arithmetic once more */
 
@@ -160,13 +288,7 @@ ngx_http_penstock_ratelimit_answer(ngx_http_penstock_ratelimit_ask_t *ask,
             ps_gcra_check(item->limit, 0, backlog, 0, &item->result);
         }
 
-        /* as of when it was asked: never later than Redis has it */
-
-        if (ps_gcra_table_raise(item->table, item->hash, ask->sent,
-                                ask->sent + item->result.reset))
-        {
-            ngx_http_penstock_count(item->zone->evicted, 1);
-        }
+        item->answered = 1;
     }
 
     return ask->admitted ? NGX_OK : NGX_DECLINED;
@@ -174,11 +296,34 @@ ngx_http_penstock_ratelimit_answer(ngx_http_penstock_ratelimit_ask_t *ask,
 
 
 void
+ngx_http_penstock_ratelimit_learn(ngx_http_penstock_ratelimit_item_t *item)
+{
+    uint64_t  sent;
+
+    if (!item->answered) {
+        return;
+    }
+
+    item->answered = 0;
+
+    /* as of when it was asked: never later than Redis has it */
+
+    sent = item->ask->sent;
+
+    if (ps_gcra_table_raise(item->table, item->hash, sent,
+                            sent + item->result.reset))
+    {
+        ngx_http_penstock_count(item->zone->evicted, 1);
+    }
+}
+
+
+void
 ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
     ngx_http_penstock_ratelimit_item_t *item)
 {
-    u_char     number[NGX_INT64_LEN];
-    ngx_str_t  argv[2];
+    u_char     *p, number[3 * NGX_INT64_LEN];
+    ngx_str_t   argv[4];
 
     if (ngx_http_penstock_ratelimit_redis_name(r->pool,
                                      ngx_http_penstock_ratelimit_prefix(item),
@@ -189,16 +334,25 @@ ngx_http_penstock_ratelimit_give_back(ngx_http_request_t *r,
         return;
     }
 
-    argv[1].data = number;
-    argv[1].len = ngx_http_penstock_digits(number,
-                                       item->cost * item->limit->interval)
-                  - number;
+    p = number;
+
+    argv[1].data = p;
+    p = ngx_http_penstock_digits(p, item->cost * item->limit->interval);
+    argv[1].len = p - argv[1].data;
+
+    argv[2].data = p;
+    p = ngx_http_penstock_digits(p, item->at);
+    argv[2].len = p - argv[2].data;
+
+    argv[3].data = p;
+    p = ngx_http_penstock_digits(p, item->backlog);
+    argv[3].len = p - argv[3].data;
 
     /* lost, it leaves the limit stricter than it need be, never wider */
 
     (void) ngx_http_penstock_redis_eval(item->zone->redis, NULL,
                                         &ngx_http_penstock_ratelimit_back, 1,
-                                        2, argv);
+                                        4, argv);
 }
 
 

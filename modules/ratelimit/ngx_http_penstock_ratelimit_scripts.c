@@ -103,7 +103,8 @@
  *
  * Requests are taken in their order, each by what those before it have left.
  * Returns for each limit of each request what was left before the request,
- * and, if that is refused, -1 less that.
+ * and, if that is refused, -1 less that; and behind them the time, or, where
+ * there are leases, -1 times it.
  *
  * What the host remembers is as old as the question was on its way.  Where
  * Redis has the key that much, the way, is taken off: or each request that
@@ -152,9 +153,13 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_exact = {
     "    end\n"
     "    p = last + 1\n"
     "end\n"
+    "reply[r + 1] = now\n"
     "for i = 1, #KEYS do\n"
     "    if write[i] and left[i] > 0 then\n"
     "        store(KEYS[i], ttl, left[i], held[i], sum[i])\n"
+    "    end\n"
+    "    if held[i] and #held[i] > 0 then\n"
+    "        reply[r + 1] = -now\n"
     "    end\n"
     "end\n"
     "return reply\n",
@@ -170,7 +175,7 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_exact = {
  *
  * What is needed is spent at once.  What is leased is a quarter of what is
  * free at most: the others want some, too.  Returns what was given, what was
- * leased, what is spent, and what others have leased.
+ * leased, what is spent, what others have leased, and the time.
  */
 
 ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_leased = {
@@ -214,12 +219,19 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_leased = {
     "    sum = sum + kept + extra\n"
     "end\n"
     "store(KEYS[1], ttl, left, held, sum)\n"
-    "return {given, extra, left, others}\n",
+    "return {given, extra, left, others, now}\n",
     { 0 }
 };
 
 
-/* gives back; leases stay */
+/*
+ * Gives back; leases stay.  Arguments: what was debited; when, by Redis' own
+ * clock; what was left before.
+ *
+ * Where the key has had nothing to drain since, what was debited is gone, and
+ * what is there now is of others.  It drains behind what was there before, so
+ * that of an age beyond that so much less goes back.
+ */
 
 ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_back = {
     "local value = redis.call('MGET', KEYS[1])[1] or ''\n"
@@ -227,7 +239,14 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_ratelimit_back = {
     "if not at then\n"
     "    return 0\n"
     "end\n"
-    "local left = math.max(0, tonumber(ns) - tonumber(ARGV[1]))\n"
+    "local time = redis.call('TIME')\n"
+    "local age = time[1] * 1000000 + time[2] - tonumber(ARGV[2])\n"
+    "local cost, before = tonumber(ARGV[1]), tonumber(ARGV[3])\n"
+    "local back = math.min(cost, cost + before - age * 1000)\n"
+    "if age < 0 or back <= 0 then\n"
+    "    return 0\n"
+    "end\n"
+    "local left = math.max(0, tonumber(ns) - back)\n"
     "if left == 0 and rest == '' then\n"
     "    return redis.call('DEL', KEYS[1])\n"
     "end\n"

@@ -36,6 +36,8 @@ CONF = '''
                         sync=lease fallback=deny;
     rate_limit_zone     $arg_other zone=other:1m rate=1r/h burst=5 redis=main
                         fallback=deny;
+    rate_limit_zone     $arg_third zone=third:1m rate=1r/h burst=10
+                        redis=main fallback=deny;
     rate_limit_concurrency_zone  $arg_k zone=running:1m limit=3 redis=main
                         fallback=deny;
     idempotency_zone    keys:1m redis=main;
@@ -66,6 +68,15 @@ CONF = '''
 
         location = /exact { rate_limit zone=exact; empty_gif; }
         location = /lease { rate_limit zone=lease; empty_gif; }
+        location = /other { rate_limit zone=other; empty_gif; }
+        location = /third { rate_limit zone=third; empty_gif; }
+
+        location = /several {
+            rate_limit zone=exact;
+            rate_limit zone=other;
+            rate_limit zone=third;
+            empty_gif;
+        }
 
         location = /running {
             rate_limit_concurrency zone=running;
@@ -376,6 +387,94 @@ class Features(ClusterCase):
                 thread.join()
         self.assertEqual(sorted(got), [200] * 3 + [429] * 7)
 
+    def keys(self, prefix):
+        """Of the limits of /several, each on another node."""
+
+        names = []
+        nodes = set()
+        for zone in 'exact', 'other', 'third':
+            for n in range(1000):
+                key = '%s%d' % (prefix, n)
+                port = self.cluster.master('penstock:rl:{%s:%s}'
+                                           % (zone, key)).port
+                if port not in nodes:
+                    nodes.add(port)
+                    names.append(key)
+                    break
+        return names
+
+    def several(self, keys):
+        return '/several?k=%s&other=%s&third=%s' % tuple(keys)
+
+    def left(self, keys):
+        """What each of the limits still lets pass; it takes that."""
+
+        got = []
+        for path, n in (('/exact?k=', 20), ('/other?other=', 5),
+                        ('/third?third=', 10)):
+            path += keys[len(got)]
+            got.append([self.a.get(path).status
+                        for _ in range(n + 1)].count(200))
+        return got
+
+    def test_limits_on_several_nodes(self):
+        """All must pass, and a refusal debits none: at the end the least has
+        nothing left, the others what is theirs."""
+
+        keys = self.keys('s')
+        got = self.statuses(self.several(keys), 60, at_once=1)
+        self.assertEqual((got.count(200), got.count(429)), (5, 55))
+        self.settle()
+        self.assertEqual(self.left(keys), [15, 0, 5])
+
+    def settle(self):
+        """What is given back nobody waits for: it is there when what the
+        same workers ask after it is answered."""
+
+        for gw in self.gw * 20:
+            gw.get('/several?k=x&other=y&third=z')
+
+    def test_a_crowd_at_limits_on_several_nodes(self):
+        """Requests that are refused may be in each other's way, but never
+        let more pass; and what one of them was refused for is named."""
+
+        keys = self.keys('m')
+        got = self.statuses(self.several(keys), 200)
+        admitted = got.count(200)
+        self.assertEqual(got.count(429), 200 - admitted)
+        self.assertLessEqual(admitted, 5)
+        self.assertGreaterEqual(admitted, 1)
+        self.settle()
+        exact, other, third = self.left(keys)
+        print('\n%d of 200 passed, %d, %d and %d are left'
+              % (admitted, exact, other, third))
+        self.assertLessEqual(exact, 20 - admitted)
+        self.assertLessEqual(other, 5 - admitted)
+        self.assertLessEqual(third, 10 - admitted)
+
+        answer = self.a.get(self.several(self.keys('q')[:1] + keys[1:]))
+        self.assertEqual(answer.status, 429)
+        self.assertIn('other', answer.json()['violated-policies'])
+        self.assertNotIn('exact', answer.json()['violated-policies'])
+
+    def test_a_node_is_down_for_one_of_several(self):
+        """The limit that nobody can ask decides, as it says, and what the
+        others have debited is given back."""
+
+        keys = self.keys('d')
+        self.assertEqual(self.a.get(self.several(keys)).status, 200)
+        node = self.cluster.master('penstock:rl:{other:%s}' % keys[1])
+        node.command('CLIENT', 'PAUSE', 2600, 'ALL')
+        got = penstock.together([
+            lambda: self.a.get(self.several(keys)).status] * 2)
+        self.assertEqual(got, [503, 503])
+        node.command('PING')
+        self.settle()
+        exact, other, third = self.left(keys)
+        self.assertEqual((exact, third), (19, 9))
+        # it may have been debited: no answer, no refund
+        self.assertIn(other, (2, 3, 4))
+
     # writes
 
     def test_an_order_is_sent_once(self):
@@ -483,6 +582,15 @@ class Moves(ClusterCase):
         self.assertEqual(failed, [])
         self.assertGreater(done[0], 20)
         print('\n%d orders while slots moved' % done[0])
+
+    def test_several(self):
+        """One of three limits is on its way all the time."""
+
+        path = '/several?other=v&third=v&k='
+        got = self.limited(path, 'v', 'penstock:rl:{other:v}')
+        self.assertLessEqual(got.count(200), 5)
+        self.assertGreaterEqual(got.count(200), 1)
+        self.assertEqual(got.count(429), len(got) - got.count(200))
 
     def limited(self, path, key, slot):
         """A limit of 20 whose slot is on its way all the time."""

@@ -214,7 +214,7 @@ class Test(penstock.TestCase):
             if not self.asks(argv):
                 return b'*0\r\n'
             calls = sum(self.asks(c) for c in fake.commands)
-            return b'*1\r\n:0\r\n' * 2 if calls == 2 else None
+            return b'*2\r\n:0\r\n:1\r\n' * 2 if calls == 2 else None
 
         fake, gw = self.fake(answer)
         first, second = self.clients(gw, 2)
@@ -233,19 +233,22 @@ class Test(penstock.TestCase):
             return reply[0] if self.asks(argv) else b'*0\r\n'
 
         fake, gw = self.fake(answer)
-        good = [b':0\r\n'] * 3
+        time = b':1764100000000000\r\n'
+        good = [b':0\r\n'] * 3 + [time]
         for n, (elements, told) in enumerate((
                 (good, 'PASSED'),
                 (good[1:], 'FALLBACK'),
                 (good + good[:1], 'FALLBACK'),
                 ([], 'FALLBACK'),
-                ([b':0\r\n', b'+0\r\n', b':0\r\n'], 'FALLBACK'),
-                ([b':0\r\n', b':0\r\n', b'$-1\r\n'], 'FALLBACK'),
+                (good[:3], 'FALLBACK'),
+                (good[:3] + [b'$1\r\n1\r\n'], 'FALLBACK'),
+                ([b':0\r\n', b'+0\r\n', b':0\r\n', time], 'FALLBACK'),
+                ([b':0\r\n', b':0\r\n', b'$-1\r\n', time], 'FALLBACK'),
                 # of two limits of one request one refuses, one does not
-                ([b':0\r\n', b':-1\r\n', b':0\r\n'], 'FALLBACK'),
-                ([b':0\r\n', b':0\r\n', b':9223372036854775807\r\n'],
+                ([b':0\r\n', b':-1\r\n', b':0\r\n', time], 'FALLBACK'),
+                ([b':0\r\n', b':0\r\n', b':9223372036854775807\r\n', time],
                  'FALLBACK'),
-                ([b':-9223372036854775808\r\n', b':0\r\n', b':0\r\n'],
+                ([b':-9223372036854775808\r\n', b':0\r\n', b':0\r\n', time],
                  'FALLBACK'),
                 (None, 'FALLBACK'),
                 (good, 'PASSED'))):
