@@ -185,7 +185,7 @@ rate_limit_zone $remote_addr zone=a:1m rate=1r/s fallback=deny;
 
 
 
-=== TEST 17: lease is not there yet
+=== TEST 17: a sync that is none
 --- http_config
 redis main {
     server 127.0.0.1:6379;

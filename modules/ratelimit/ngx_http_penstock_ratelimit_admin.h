@@ -17,10 +17,6 @@
 
 #define NGX_HTTP_PENSTOCK_RATELIMIT_ADMIN_BODY  4096
 
-/* seconds that an override may last, at most: a year */
-
-#define NGX_HTTP_PENSTOCK_RATELIMIT_ADMIN_LAST  (366 * 86400)
-
 
 typedef struct {
     ngx_http_request_t                    *request;

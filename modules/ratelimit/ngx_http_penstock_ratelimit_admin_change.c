@@ -7,6 +7,7 @@
 
 #include "ngx_http_penstock_ratelimit_admin.h"
 #include "ps_json_escape.h"
+#include "ps_override_read.h"
 
 
 #define NGX_HTTP_PENSTOCK_RATELIMIT_ADMIN_ARGS  7
@@ -17,10 +18,8 @@ static ngx_int_t ngx_http_penstock_ratelimit_change_start(
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_ratelimit_change_target(
     ngx_http_penstock_ratelimit_change_t *ch);
-static const char *ngx_http_penstock_ratelimit_change_read(
-    ngx_http_penstock_ratelimit_change_t *ch, ngx_str_t *body);
-static const char *ngx_http_penstock_ratelimit_change_check(
-    ngx_http_penstock_ratelimit_change_t *ch, json_t *json);
+static ngx_uint_t ngx_http_penstock_ratelimit_change_json(
+    ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_ratelimit_change_local(
     ngx_http_penstock_ratelimit_change_t *ch);
 static ngx_int_t ngx_http_penstock_ratelimit_change_redis(
@@ -106,6 +105,12 @@ ngx_http_penstock_ratelimit_change_start(ngx_http_request_t *r)
     }
 
     if (!ch->remove) {
+
+        if (!ngx_http_penstock_ratelimit_change_json(r)) {
+            return ngx_http_penstock_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                                "The Content-Type must be application/json.");
+        }
+
         rc = ngx_http_penstock_body(r, NGX_HTTP_PENSTOCK_RATELIMIT_ADMIN_BODY,
                                     &body);
         if (rc == NGX_ERROR) {
@@ -116,11 +121,15 @@ ngx_http_penstock_ratelimit_change_start(ngx_http_request_t *r)
             return NGX_HTTP_REQUEST_ENTITY_TOO_LARGE;
         }
 
-        err = ngx_http_penstock_ratelimit_change_read(ch, &body);
-
+        err = ps_override_read((char *) body.data, body.len, ch->zone->burst,
+                               &ch->override, &ch->expires);
         if (err) {
             return ngx_http_penstock_refuse(r, NGX_HTTP_BAD_REQUEST, err);
         }
+
+        ch->override.until = ch->expires
+                             ? ch->now + ch->expires * PS_GCRA_SECOND
+                             : PS_OVERRIDE_NEVER;
     }
 
     return ch->zone->redis ? ngx_http_penstock_ratelimit_change_redis(ch)
@@ -210,116 +219,20 @@ ngx_http_penstock_ratelimit_change_target(
 }
 
 
-/* NULL, or what is wrong with the body */
-
-static const char *
-ngx_http_penstock_ratelimit_change_read(
-    ngx_http_penstock_ratelimit_change_t *ch, ngx_str_t *body)
+static ngx_uint_t
+ngx_http_penstock_ratelimit_change_json(ngx_http_request_t *r)
 {
-    json_t           *json;
-    const char       *err;
     ngx_table_elt_t  *type;
 
-    type = ch->request->headers_in.content_type;
+    static ngx_str_t  json = ngx_string("application/json");
 
-    if (type == NULL
-        || type->value.len < sizeof("application/json") - 1
-        || ngx_strncasecmp(type->value.data, (u_char *) "application/json",
-                           sizeof("application/json") - 1)
-           != 0
-        || (type->value.len > sizeof("application/json") - 1
-            && type->value.data[sizeof("application/json") - 1] != ';'
-            && type->value.data[sizeof("application/json") - 1] != ' '))
-    {
-        return "The Content-Type must be application/json.";
-    }
+    type = r->headers_in.content_type;
 
-    json = json_loadb((char *) body->data, body->len, JSON_REJECT_DUPLICATES,
-                      NULL);
-    if (json == NULL) {
-        return "The body is no JSON, or names a member twice.";
-    }
-
-    err = ngx_http_penstock_ratelimit_change_check(ch, json);
-
-    json_decref(json);
-
-    return err;
-}
-
-
-static const char *
-ngx_http_penstock_ratelimit_change_check(
-    ngx_http_penstock_ratelimit_change_t *ch, json_t *json)
-{
-    json_t      *value;
-    json_int_t   burst;
-    const char  *name;
-
-    if (!json_is_object(json)) {
-        return "The body must be an object.";
-    }
-
-    ch->override.until = PS_OVERRIDE_NEVER;
-    burst = ch->zone->burst;
-
-    if (json_object_get(json, "rate") == NULL) {
-        return "The body must have a \"rate\", as 100r/s, r/m, r/h or r/d.";
-    }
-
-    json_object_foreach(json, name, value) {
-
-        if (ngx_strcmp(name, "rate") == 0) {
-
-            if (!json_is_string(value)
-                || ps_gcra_rate(json_string_value(value),
-                                json_string_length(value),
-                                &ch->override.rate)
-                   != 0)
-            {
-                return "The \"rate\" must be a text as 100r/s, r/m, r/h or "
-                       "r/d, at most 1000000r/s.";
-            }
-
-        } else if (ngx_strcmp(name, "burst") == 0) {
-            burst = json_is_integer(value) ? json_integer_value(value) : 0;
-
-            if (burst <= 0) {
-                return "The \"burst\" must be a number, 1 or more.";
-            }
-
-        } else if (ngx_strcmp(name, "dry_run") == 0) {
-
-            if (!json_is_boolean(value)) {
-                return "\"dry_run\" must be true or false.";
-            }
-
-            ch->override.dry_run = json_is_true(value);
-
-        } else if (ngx_strcmp(name, "expires") == 0) {
-
-            if (!json_is_integer(value) || json_integer_value(value) <= 0
-                || json_integer_value(value)
-                   > NGX_HTTP_PENSTOCK_RATELIMIT_ADMIN_LAST)
-            {
-                return "\"expires\" must be a number of seconds, at most a "
-                       "year.";
-            }
-
-            ch->expires = json_integer_value(value);
-            ch->override.until = ch->now + ch->expires * PS_GCRA_SECOND;
-
-        } else {
-            return "The members are \"rate\", \"burst\", \"dry_run\" and "
-                   "\"expires\".";
-        }
-    }
-
-    if (ps_gcra_limit(&ch->override.limit, &ch->override.rate, burst) != 0) {
-        return "The \"burst\" would take more than 90 days to come back.";
-    }
-
-    return NULL;
+    return type && type->value.len >= json.len
+           && ngx_strncasecmp(type->value.data, json.data, json.len) == 0
+           && (type->value.len == json.len
+               || type->value.data[json.len] == ';'
+               || type->value.data[json.len] == ' ');
 }
 
 
