@@ -34,6 +34,8 @@ static ngx_int_t ngx_http_penstock_redis_push_create(ngx_conf_t *cf,
 static ngx_int_t ngx_http_penstock_redis_push_zone_init(ngx_shm_zone_t *zone,
     ngx_slab_pool_t *shpool, void *conf, void **data);
 static uint64_t ngx_http_penstock_redis_push_gauge(void *data);
+static ngx_uint_t ngx_http_penstock_redis_push_linked(
+    ngx_http_penstock_redis_t *redis);
 static ngx_uint_t ngx_http_penstock_redis_push_same(
     ngx_http_penstock_redis_t *redis,
     ngx_http_penstock_redis_push_state_t *state);
@@ -150,15 +152,28 @@ ngx_http_penstock_redis_push_zone_init(ngx_shm_zone_t *zone,
 }
 
 
+/* the host's link, wherever this worker is */
+
 static uint64_t
 ngx_http_penstock_redis_push_gauge(void *data)
 {
-    return ngx_http_penstock_redis_push_live(data);
+    ngx_http_penstock_redis_t  *redis = data;
+
+    return ngx_http_penstock_redis_push_linked(redis);
 }
 
 
 ngx_uint_t
 ngx_http_penstock_redis_push_live(ngx_http_penstock_redis_t *redis)
+{
+    return ngx_http_penstock_redis_push_linked(redis)
+           && ngx_http_penstock_redis_push_same(redis,
+                               ngx_http_penstock_zone_data(redis->push->zone));
+}
+
+
+static ngx_uint_t
+ngx_http_penstock_redis_push_linked(ngx_http_penstock_redis_t *redis)
 {
     ngx_msec_t                             alive;
     ngx_http_penstock_redis_push_t        *push;
@@ -175,8 +190,7 @@ ngx_http_penstock_redis_push_live(ngx_http_penstock_redis_t *redis)
 
     /* our clock may be behind that of the holder */
 
-    return alive && ngx_http_penstock_redis_push_same(redis, state)
-           && state->cycle == push->cycle
+    return alive && state->cycle == push->cycle
            && (ngx_msec_int_t) (ngx_current_msec - alive)
               < NGX_HTTP_PENSTOCK_REDIS_PUSH_LIVE;
 }

@@ -37,7 +37,7 @@ ngx_http_penstock_redis_sentinel_found(
         sentinel->agreed = 1;
         sentinel->doubts = 0;
 
-        if (master->fails) {
+        if (master->fails && master->state != NGX_HTTP_PENSTOCK_REDIS_UP) {
 
             /* others may know better */
 

@@ -166,6 +166,7 @@ class Liar:
 
     def __init__(self, answer):
         self.answer = answer
+        self.told = {}          # by socket: what that one is told instead
         self.commands = []
         self.connections = []
         self.socket = socket.create_server(('127.0.0.1', 0), backlog=64)
@@ -202,7 +203,7 @@ class Liar:
                         len(word), word.lower().encode(), len(argv[1]),
                         argv[1].encode())
                 else:
-                    reply = self.answer(argv)
+                    reply = self.told.get(s) or self.answer(argv)
                 if reply is None:
                     return
                 s.sendall(reply)
@@ -212,12 +213,12 @@ class Liar:
     def asked(self):
         return sum(argv[0] == 'SENTINEL' for argv in self.commands)
 
-    def say(self, text, channel='+switch-master'):
-        """A message to all that listen."""
+    def say(self, text, channel='+switch-master', to=None):
+        """A message to all that listen, or one of them."""
 
         data = b'*3\r\n' + b''.join(b'$%d\r\n%s\r\n' % (len(x), x) for x in (
             b'message', channel.encode(), text.encode()))
-        for s in self.connections:
+        for s in [to] if to else self.connections:
             try:
                 s.sendall(data)
             except OSError:

@@ -3,7 +3,10 @@ no request gets another outcome than a Redis outage promises, orders reach the
 ERP once, limits hold, and what changes is pushed again by the new master.
 """
 
+import http.client
 import re
+import shutil
+import tempfile
 import threading
 import time
 import unittest
@@ -11,8 +14,9 @@ import urllib.parse
 import uuid
 
 import penstock
-from sentinels import FAILOVER, Liar, NAME, Sentinels, address
+from sentinels import FAILOVER, Liar, NAME, Sentinel, Sentinels, address
 from test_redis import Dns
+from test_redis_tls import HANDSHAKE, authority, certificate
 
 CONF = '''
     %%HTTP%%
@@ -55,6 +59,10 @@ CONF = '''
 
         location = /status {
             penstock_status;
+        }
+
+        location = /pid {
+            return 200 $pid;
         }
     }
 '''
@@ -286,7 +294,18 @@ class Failover(Case):
         for node in self.set.nodes:
             if node not in (old, new):
                 self.assertEqual(self.clients(node), 0)
+        self.quiet()
         return old, new
+
+    def quiet(self):
+        """No connection is made anew once all is well."""
+
+        def attempts():
+            return [self.metric(gw, 'penstock_redis_connects_total')
+                    for gw in self.gw]
+        before = attempts()
+        time.sleep(1.5)
+        self.assertEqual(attempts(), before)
 
     def test_an_operator_asks_for_it(self):
         self.lose(lambda _: self.set.failover())
@@ -333,6 +352,77 @@ class Failover(Case):
         penstock.wait_for(lambda: self.set.role(old) == 'slave',
                           deadline=FAILOVER, what='it is a replica')
         self.assertEqual(self.clients(old), 0)
+
+    def test_a_worker_is_behind(self):
+        """It asks the old master; others don't take its word for news."""
+
+        old, new = self.redis(), self.redis()
+        liar = Liar(lambda argv: address('127.0.0.1', old.port))
+        self.addCleanup(liar.teardown)
+        self.stock = {}
+        self.mutex = threading.Lock()
+        self.erp = self.origin(self.serve)
+        gw = self.host('mode sentinel %s; server 127.0.0.1:%d;'
+                       % (NAME, liar.port))
+        self.wait_live(gw)
+        worker = self.workers(gw)
+
+        def number(connection):
+            connection.request('GET', '/stock?sku=D')
+            return int(connection.getresponse().read())
+
+        # each is at the old master
+        for n in range(2):
+            for connection in worker.values():
+                self.assertEqual(number(connection), 1000)
+        penstock.wait_for(lambda: len(liar.connections) == 2,
+                          what='a connection of each worker')
+        link = re.search(r' addr=\S+:(\d+) .* name=penstock-push ',
+                         old.command('CLIENT', 'LIST'))
+        holder, = gw.connected(sport=int(link[1]), dport=old.port)
+        behind, = set(worker) - {holder}
+        to, = [s for s in liar.connections
+               if gw.connected(sport=s.getpeername()[1], dport=liar.port)
+               == {holder}]
+
+        # the holder of the link moves, and fills what the new one lacks
+        liar.told[to] = address('127.0.0.1', new.port)
+        liar.say('%s 127.0.0.1 %d 127.0.0.1 %d' % (
+            NAME, old.port, new.port), to=to)
+        penstock.wait_for(lambda: 'penstock-push'
+                          in new.command('CLIENT', 'LIST'), what='a link')
+        self.wait_live(gw)
+        self.stock['D'] = 999
+        new.command('SET', 'penstock:av:{a}:epoch', 'x')
+
+        # nobody told the old one
+        number(worker[behind])
+        self.assertEqual(number(worker[holder]), 999)
+
+        liar.told.clear()
+        liar.answer = lambda argv: address('127.0.0.1', new.port)
+        penstock.wait_for(lambda: 'name=penstock'
+                          not in old.command('CLIENT', 'LIST'), LONG,
+                          'it follows')
+        self.assertEqual(number(worker[behind]), 999)
+
+    def workers(self, gw):
+        """A connection to each worker, by its pid."""
+
+        found = {}
+
+        def all_():
+            connection = http.client.HTTPConnection('127.0.0.1', gw.port)
+            connection.request('GET', '/pid')
+            pid = int(connection.getresponse().read())
+            if found.setdefault(pid, connection) is connection:
+                self.addCleanup(connection.close)
+            else:
+                connection.close()
+            return set(found) == set(gw.workers())
+
+        penstock.wait_for(all_, what='a connection to each worker')
+        return found
 
     def calls(self, node):
         stats = self.set.ask(node, 'INFO', 'commandstats')
@@ -515,6 +605,42 @@ class Lies(Probe):
         self.assertLess(time.monotonic() - begun, 0.8)
         self.until(gw, new.port, only=False)
 
+    def call(self, gw, *argv):
+        """What becomes of it: its status, and the error's code."""
+
+        call = gw.get('/?' + '&'.join('a=' + x for x in argv)).json()[
+            'calls'][0]
+        reply = call['reply']
+        return call['status'], (reply['error'].split()[0]
+                                if isinstance(reply, dict) else reply)
+
+    def test_read_only(self):
+        """A server that became a replica, and kept its connections."""
+
+        old, new = self.redis(), self.redis()
+        a = self.liar(address('127.0.0.1', old.port))
+        gw = self.probe(self.servers(a.port))
+        for port, argv, error in (
+                (new.port, ('SET', 'k', 'v'), 'READONLY'),
+                (1, ('GET', 'k'), 'MASTERDOWN')):
+            a.answer = lambda argv: address('127.0.0.1', old.port)
+            old.command('REPLICAOF', 'NO', 'ONE')
+            old.command('CONFIG', 'SET', 'replica-serve-stale-data', 'no')
+            self.until(gw, old.port, only=False)
+            old.command('REPLICAOF', '127.0.0.1', port)
+            if error == 'READONLY':
+                penstock.wait_for(
+                    lambda: 'master_link_status:up'
+                    in old.command('INFO', 'replication'),
+                    deadline=FAILOVER, what='a replica in step')
+            self.assertEqual(self.call(gw, *argv), ('refused', error))
+            gw.wait_log('it became read-only')
+            gw.wait_log('by its ROLE it is no master')
+            self.assertIn(self.call(gw, *argv)[0], ('declined', 'down'))
+            a.answer = lambda argv: address('127.0.0.1', new.port)
+            self.until(gw, new.port)
+            self.assertEqual(self.call(gw, 'SET', 'k', 'v'), ('ok', 'OK'))
+
     def test_a_sentinel_of_former_days(self):
         """A master that is fine is not left on the word of one."""
 
@@ -601,6 +727,11 @@ class Names(Probe):
 
 class Rights(Probe):
 
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.mkdtemp(prefix='penstock-') + '/'
+        cls.addClassCleanup(shutil.rmtree, cls.dir, True)
+
     def test_users(self):
         """Sentinels with a user of their own, and no right but those that
         the documentation names."""
@@ -639,6 +770,53 @@ class Rights(Probe):
         gw = self.probe(block + mine, files=files)
         self.assertIsNone(self.where(gw))
         gw.wait_log('it refused ROLE, may its user \\+role')
+
+    def test_tls(self):
+        """A sentinel and its master by TLS; one of them by plaintext."""
+
+        authority(self.dir, 'ca')
+        certificate(self.dir, 'server', 'ca', 'IP:127.0.0.1')
+        certificate(self.dir, 'named', 'ca', 'DNS:redis.internal')
+
+        def options(prefix, name='server'):
+            return [(prefix + 'tls-cert-file', self.dir + name + '.crt'),
+                    (prefix + 'tls-key-file', self.dir + name + '.key'),
+                    (prefix + 'tls-ca-cert-file', self.dir + 'ca.crt'),
+                    (prefix + 'tls-auth-clients', 'no')]
+
+        port, named = penstock.free_port(), penstock.free_port()
+        master = self.redis('--tls-port', port,
+                            *sum(options('--'), ()))
+        other = self.redis('--tls-port', named,
+                           *sum(options('--', 'named'), ()))
+        tls = penstock.free_port()
+        sentinel = self._add(Sentinel(
+            'tls-port %d\ntls-replication yes\n' % tls + ''.join(
+                '%s %s\n' % pair for pair in options('')),
+            port, quorum=1))
+        penstock.wait_for(lambda: sentinel.master() == port, what='a master')
+        block = 'tls on; tls_trusted_certificate %sca.crt;' % self.dir
+
+        gw = self.probe(self.servers(tls) + block)
+        self.until(gw, master.port)
+
+        # no plaintext, unless it is asked for
+        gw = self.probe(self.servers(sentinel.port) + block,
+                        allow=(HANDSHAKE,))
+        self.assertIsNone(self.where(gw))
+        gw.wait_log('TLS handshake')
+        gw = self.probe(self.servers(sentinel.port) + block
+                        + 'sentinel_tls off;')
+        self.until(gw, master.port)
+
+        # the name is that which was told, or tls_name
+        liar = self.liar(address('127.0.0.1', named))
+        plain = self.servers(liar.port) + block + 'sentinel_tls off;'
+        gw = self.probe(plain)
+        self.assertIsNone(self.where(gw))
+        gw.wait_log('its certificate is not one of "127.0.0.1"')
+        gw = self.probe(plain + 'tls_name redis.internal;')
+        self.until(gw, other.port)
 
 
 if __name__ == '__main__':
