@@ -16,63 +16,17 @@ no_long_string();
 
 # what answers are made of
 
-sub E {
-    my ($sku, $location) = @_;
+sub E { return PenstockErp::element(@_) }
 
-    return PenstockErp::element($sku, $location);
-}
+sub answer { return PenstockErp::answer(@_) }
 
-sub answer {
-    my $as_of = shift;
+my $blocks = PenstockErp::blocks(
+    '/t'   => 'arg=sku arg=location list=/items id=/sku id=/location',
+    '/one' => 'arg=sku list=/items id=/sku',
+    '/few' => 'arg=sku list=/items id=/sku max_items=2'
+);
 
-    return "{ \"as_of\" : \"$as_of\", \"items\":[" . join(',', @_)
-           . "],\r\n\"limit\":18446744073709551616}\n";
-}
-
-add_block_preprocessor(sub {
-    my $block = shift;
-
-    my $http = $block->http_config || '';
-    my $config = $block->config || '';
-
-    $block->set_value('http_config', "availability_zone a:1m;\n$http");
-
-    $block->set_value('config', <<"_EOC_" . $config);
-location = /asked {
-    proxy_pass http://127.0.0.1:$ENV{PENSTOCK_ERP};
-}
-
-location /t {
-    availability_cache       a;
-    availability_cache_key   \$uri;
-    availability_cache_items arg=sku arg=location
-                             list=/items id=/sku id=/location;
-    availability_cache_valid 200 20s;
-    add_header X-Status \$availability_cache_status;
-    add_header X-Cells  \$availability_cells;
-    proxy_pass http://127.0.0.1:$ENV{PENSTOCK_ERP};
-}
-
-location /one {
-    availability_cache       a;
-    availability_cache_key   \$uri;
-    availability_cache_items arg=sku list=/items id=/sku;
-    availability_cache_valid 200 20s;
-    add_header X-Status \$availability_cache_status;
-    proxy_pass http://127.0.0.1:$ENV{PENSTOCK_ERP};
-}
-
-location /few {
-    availability_cache       a;
-    availability_cache_key   \$uri;
-    availability_cache_items arg=sku list=/items id=/sku max_items=2;
-    availability_cache_valid 200 20s;
-    add_header X-Status \$availability_cache_status;
-    proxy_pass http://127.0.0.1:$ENV{PENSTOCK_ERP};
-}
-_EOC_
-
-});
+add_block_preprocessor(sub { $blocks->(shift) });
 
 run_tests();
 

@@ -11,72 +11,20 @@ $ENV{PENSTOCK_ERP} = PenstockErp::start();
 no_shuffle();
 no_long_string();
 
-sub E {
-    my ($sku, $location) = @_;
+# what answers are made of
 
-    return PenstockErp::element($sku, $location);
-}
+sub E { return PenstockErp::element(@_) }
 
-sub answer {
-    my $as_of = shift;
+sub answer { return PenstockErp::answer(@_) }
 
-    return "{ \"as_of\" : \"$as_of\", \"items\":[" . join(',', @_)
-           . "],\r\n\"limit\":18446744073709551616}\n";
-}
+my $blocks = PenstockErp::blocks(
+    '/p'     => 'arg=body:/skus arg=body:/locations list=/items id=/sku id=/location',
+    '/b'     => 'arg=body:/skus list=/items id=/sku',
+    '/deep'  => 'arg=body:/q/0/skus list=/items id=/sku',
+    '/mixed' => 'arg=body:/skus arg=location list=/items id=/sku id=/location'
+);
 
-add_block_preprocessor(sub {
-    my $block = shift;
-
-    my $config = $block->config || '';
-
-    $block->set_value('http_config', "availability_zone a:1m;");
-
-    $block->set_value('config', <<"_EOC_" . $config);
-location = /asked {
-    proxy_pass http://127.0.0.1:$ENV{PENSTOCK_ERP};
-}
-
-location /p {
-    availability_cache       a;
-    availability_cache_key   \$uri;
-    availability_cache_items arg=body:/skus arg=body:/locations
-                             list=/items id=/sku id=/location;
-    availability_cache_valid 200 20s;
-    add_header X-Status \$availability_cache_status;
-    add_header X-Cells  \$availability_cells;
-    proxy_pass http://127.0.0.1:$ENV{PENSTOCK_ERP};
-}
-
-location /b {
-    availability_cache       a;
-    availability_cache_key   \$uri;
-    availability_cache_items arg=body:/skus list=/items id=/sku;
-    availability_cache_valid 200 20s;
-    add_header X-Status \$availability_cache_status;
-    add_header X-Cells  \$availability_cells;
-    proxy_pass http://127.0.0.1:$ENV{PENSTOCK_ERP};
-}
-
-location /deep {
-    availability_cache       a;
-    availability_cache_key   \$uri;
-    availability_cache_items arg=body:/q/0/skus list=/items id=/sku;
-    availability_cache_valid 200 20s;
-    add_header X-Status \$availability_cache_status;
-    proxy_pass http://127.0.0.1:$ENV{PENSTOCK_ERP};
-}
-
-location /mixed {
-    availability_cache       a;
-    availability_cache_key   \$uri;
-    availability_cache_items arg=body:/skus arg=location
-                             list=/items id=/sku id=/location;
-    availability_cache_valid 200 20s;
-    add_header X-Status \$availability_cache_status;
-    proxy_pass http://127.0.0.1:$ENV{PENSTOCK_ERP};
-}
-_EOC_
-});
+add_block_preprocessor(sub { $blocks->(shift) });
 
 run_tests();
 

@@ -439,6 +439,20 @@ void ngx_http_penstock_cells_lease_leave(ngx_http_penstock_cells_t *c);
 void ngx_http_penstock_cells_lease_news(ngx_http_penstock_av_zone_t *zone,
     ngx_str_t *key);
 
+/*
+ * _cells_places.c: locations of cells in Redis that requests don't name.
+ *
+ * add: those that are known, to the tags to be asked for.  learn: from tags,
+ * which records had, those that are locations; from that place on.
+ */
+
+ngx_int_t ngx_http_penstock_cells_places_setup(ngx_conf_t *cf,
+    ngx_http_penstock_av_zone_t *zone);
+ngx_int_t ngx_http_penstock_cells_places_add(ngx_http_penstock_cells_t *c,
+    ps_tags_t *tags);
+void ngx_http_penstock_cells_places_learn(ngx_http_penstock_cells_t *c,
+    ps_tags_t *tags, ngx_uint_t from);
+
 /* _cells_l2_found.c: takes what stands of c->raw into L1 */
 
 void ngx_http_penstock_cells_found(ngx_http_penstock_cells_t *c);

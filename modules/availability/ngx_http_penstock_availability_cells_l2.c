@@ -5,7 +5,7 @@
  * A look is one pipelined round trip however many cells: a script gives
  * Redis's clock and the times of the invalidations that matter, an MGET for
  * each SKU the cells.  In a cluster the cells of a SKU are on one node, the
- * times on that of the zone.
+ * times on that of the zone.  Tags that only the records name cost another.
  *
  * A cell is a record with the time at which its fill began, as an answer is;
  * or the plain JSON of another program, such as a warehouse's, which counts
@@ -106,6 +106,10 @@ ngx_http_penstock_cells_l2_look(ngx_http_penstock_cells_t *c)
     }
 
     *c->extra = *c->ctx->tags;
+
+    if (ngx_http_penstock_cells_places_add(c, c->extra) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     c->asked = ngx_http_penstock_av_now();
     c->clock = 0;
@@ -465,6 +469,8 @@ ngx_http_penstock_cells_replied(ngx_http_penstock_cells_t *c)
 
         if (c->extra->n > c->known) {
             c->again = 1;
+
+            ngx_http_penstock_cells_places_learn(c, c->extra, c->known);
 
             if (ngx_http_penstock_cells_ask_times(c, 0) == NGX_OK) {
                 return;

@@ -100,7 +100,8 @@ ngx_http_penstock_cells_setup(ngx_conf_t *cf,
                                              ngx_http_penstock_cells_pushed,
                                              zone)
             != NGX_OK
-            || ngx_http_penstock_cells_lease_setup(cf, zone) != NGX_OK)
+            || ngx_http_penstock_cells_lease_setup(cf, zone) != NGX_OK
+            || ngx_http_penstock_cells_places_setup(cf, zone) != NGX_OK)
         {
             return NGX_ERROR;
         }

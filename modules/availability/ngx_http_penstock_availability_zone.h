@@ -106,6 +106,9 @@ typedef enum {
 } ngx_http_penstock_cells_result_e;
 
 
+typedef struct ngx_http_penstock_places_s  ngx_http_penstock_places_t;
+
+
 typedef struct {
     ngx_str_t                             name;
     ngx_shm_zone_t                       *dict;
@@ -138,6 +141,7 @@ typedef struct {
                                                           that it lost */
     ngx_msec_t                            kept;        /* when Redis confirmed
                                                           one; 0: never */
+    ngx_http_penstock_places_t           *places;      /* of cells in Redis */
     unsigned                              cells_used:1;
 } ngx_http_penstock_av_zone_t;
 

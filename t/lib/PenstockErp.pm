@@ -76,6 +76,48 @@ sub element {
 }
 
 
+# an answer of these elements, as serve() makes it: with commas alone between
+# them, as the gateway puts it together
+
+sub answer {
+    my $as_of = shift;
+
+    return "{ \"as_of\" : \"$as_of\", \"items\":[" . join(',', @_)
+           . "],\r\n\"limit\":18446744073709551616}\n";
+}
+
+
+# a preprocessor of blocks: each has a zone "a", /asked, and locations, given
+# as path => what availability_cache_items says
+
+sub blocks {
+    my $locations = [@_];
+    my $zone = "availability_zone a:1m;\n";
+    my $text = "location = /asked {\n    proxy_pass http://127.0.0.1:$port;\n}\n";
+
+    while (my ($path, $items) = splice @$locations, 0, 2) {
+        $text .= <<"_EOC_";
+location $path {
+    availability_cache       a;
+    availability_cache_key   \$uri;
+    availability_cache_items $items;
+    availability_cache_valid 200 20s;
+    add_header X-Status \$availability_cache_status;
+    add_header X-Cells  \$availability_cells;
+    proxy_pass http://127.0.0.1:$port;
+}
+_EOC_
+    }
+
+    return sub {
+        my $block = shift;
+
+        $block->set_value('http_config', $zone . ($block->http_config || ''));
+        $block->set_value('config', $text . ($block->config || ''));
+    };
+}
+
+
 sub serve {
     my $socket = shift;
     my ($head, $body, %arg, @skus, @locations) = ('', '');

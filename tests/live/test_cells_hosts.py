@@ -159,7 +159,8 @@ class HostsCase(penstock.TestCase):
             skus, places = said['skus'], said['locations']
         else:
             args = dict(parse_qsl(h.path.partition('?')[2]))
-            skus, places = args['sku'].split(','), args['location'].split(',')
+            skus = args['sku'].split(',')
+            places = args.get('location', 'L,M').split(',')
         with self.mutex:
             self.asked += [(s, p) for s in skus for p in places]
             items = [{'sku': s, 'location': p,
@@ -734,6 +735,41 @@ class RoundTrips(HostsCase):
               % (answer.seconds * 1e3))
         self.assertGreater(answer.seconds, 0.29)
         self.assertLess(answer.seconds, 0.59)
+
+    def test_so_it_does_where_locations_are_known(self):
+        """Cells of all locations, which only their records name."""
+
+        self.start(gateways=1, scope='host', live=False)
+        where = '/availability?sku='
+        skus = ','.join('S%d' % n for n in range(24))
+        self.gw[0].get(where + skus)
+        slow = Slow(self.store.port, 0.15)
+        self.addCleanup(slow.socket.close)
+        gw = penstock.Gateway(CONF, start=False, workers=1, REDIS=slow.port,
+                              ERP=self.erp_.port, SCOPE='host', TIMEOUT='5s',
+                              STALE='')
+        self.addCleanup(gw.teardown)
+        gw.start()
+        gw.get(where + 'Z')         # connects, and makes the script known
+        first = gw.get(where + 'S0')
+        answer = gw.get(where + skus)
+        self.assertEqual(len(self.numbers(answer)), 48)
+        self.assertIn('redis', first.headers['Cache-Status'])
+        self.assertIn('redis', answer.headers['Cache-Status'])
+        print('the first cell in %.0f ms, 23 in %.0f ms'
+              % (first.seconds * 1e3, answer.seconds * 1e3))
+        self.assertGreater(answer.seconds, 0.29)
+        self.assertLess(answer.seconds, 0.59)
+
+        # and a location among them voids them
+        asked = len(self.asked)
+        self.assertEqual(self.gw[0].post('/purge', {'locations': ['M']})
+                         .status, 200)
+        self.gw[0].get(where + 'S1')
+        self.assertEqual(len(self.asked), asked + 2)
+        penstock.wait_for(lambda: gw.get(where + 'S2')
+                          and len(self.asked) == asked + 4,
+                          what='the other host asks')
 
 
 if __name__ == '__main__':
