@@ -628,6 +628,67 @@ class Moves(ClusterCase):
         self.assertEqual(got.count(429), len(got) - got.count(200))
 
 
+class Dies(ClusterCase):
+    """A master dies, and its replica takes over, under load."""
+
+    def once(self, n):
+        return self.gw[n % 2].post('/once', {'sku': 'K%d' % n}, {
+            'Idempotency-Key': '"dies%d"' % n}).status
+
+    def test_a_master_dies(self):
+        stop = threading.Event()
+        got = {'read': [], 'governed': [], 'exact': []}
+        skus = self.spread('D', 6)
+        limit = 'penstock:rl:{exact:dies}'
+        master = self.cluster.master(limit)
+
+        def load(name, ask):
+            n = 0
+            while not stop.is_set():
+                n += 1
+                got[name].append(ask(self.gw[n % 2]))
+
+        self.assertEqual([self.once(n) for n in range(30)], [201] * 30)
+        threads = [threading.Thread(target=load, args=args) for args in (
+            ('read', lambda gw: gw.get('/availability?sku='
+                                       + ','.join(skus)).status),
+            ('governed', lambda gw: gw.get('/governed').status),
+            ('exact', lambda gw: gw.get('/exact?k=dies').status))]
+        for thread in threads:
+            thread.start()
+
+        # what is asked about below has reached the replicas
+        penstock.wait_for(lambda: 429 in got['exact'])
+        for node in self.masters():
+            self.assertGreaterEqual(node.command('WAIT', 1, 5000), 1)
+
+        start = time.monotonic()
+        master.kill()
+        master.forget()
+        try:
+            # an order that is done stays so, whoever is asked about it
+            for n in range(30):
+                penstock.wait_for(lambda: self.once(n) == 201, deadline=40,
+                                  what='key %d' % n, step=0.05)
+            penstock.wait_for(lambda: self.cluster.master(limit) is not master
+                              and self.a.get('/exact?k=dies').status == 429,
+                              deadline=40, what='a failover')
+            print('\nall as it was %.1f s after a master was killed'
+                  % (time.monotonic() - start))
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+        self.assertEqual([self.orders.count('K%d' % n) for n in range(30)],
+                         [1] * 30)
+        self.assertEqual(set(got['read']), {200})
+        self.assertEqual(set(got['governed']), {200})
+        self.assertLessEqual(self.most['/governed'], 4)
+        self.assertLessEqual(set(got['exact']), {200, 429, 503})
+        self.assertEqual(got['exact'].count(200), 20)
+
+
 class Guarded(ClusterCase):
     """TLS on all links, and a user that may do what the docs say."""
 
