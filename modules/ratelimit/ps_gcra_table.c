@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "ps_fault.h"
 #include "ps_gcra_table.h"
 
 
@@ -323,12 +324,16 @@ ps_gcra_claim(ps_gcra_places_t *places, uint64_t hash, uint64_t now,
         return NULL;
     }
 
+    ps_kill_point("gcra-busy");
+
     busy = PS_GCRA_BUSY;
 
     if (!atomic_compare_exchange_strong(&entry->hash, &old, hash)) {
         (void) atomic_compare_exchange_strong(&entry->tat, &busy, tat);
         return NULL;
     }
+
+    ps_kill_point("gcra-named");
 
     if (old && tat > now) {
         *evicted = 1;

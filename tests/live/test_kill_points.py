@@ -258,7 +258,9 @@ class Test(penstock.TestCase):
                         elif int(r.text.split()[0]) < known.get(sku, 0):
                             fail('older than its own order', sku, known, r)
                 elif kind == 4:
-                    name = 'c%d.%d' % (seed, rnd.randrange(20))
+                    # some of them for the first time
+                    name = 'c%d.%d' % (seed, rnd.choice([
+                        rnd.randrange(20), rnd.randrange(10 ** 9)]))
                     r = self.ask('GET', '/few?client=' + name)
                     if r is not None:
                         if r.status not in (200, 429):
