@@ -372,6 +372,16 @@ ngx_int_t ngx_http_penstock_gauge(ngx_conf_t *cf, const char *name,
 void ngx_http_penstock_count(ngx_int_t id, ngx_uint_t n);
 
 
+/* in postconfiguration; NGX_ERROR: no memory */
+
+ngx_int_t ngx_http_penstock_phase_handler(ngx_conf_t *cf,
+    ngx_http_phases phase, ngx_http_handler_pt handler);
+
+/* whether a media type, with its parameters, is application/json or ...+json */
+
+ngx_uint_t ngx_http_penstock_json_type(const ngx_str_t *type);
+
+
 /* SHA-256 with a digest fetched once; NGX_OK or NGX_ERROR */
 
 ngx_int_t ngx_http_penstock_sha256(const ngx_str_t *parts, ngx_uint_t n,

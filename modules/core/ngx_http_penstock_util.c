@@ -223,3 +223,53 @@ ngx_http_penstock_digits(u_char *p, uint64_t n)
 
     return last;
 }
+
+
+ngx_int_t
+ngx_http_penstock_phase_handler(ngx_conf_t *cf, ngx_http_phases phase,
+    ngx_http_handler_pt handler)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[phase].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = handler;
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_penstock_json_type(const ngx_str_t *type)
+{
+    size_t   len;
+    u_char  *p, *end;
+
+    p = type->data;
+    len = type->len;
+
+    if (len == 0) {
+        return 0;
+    }
+
+    end = ngx_strlchr(p, p + len, ';');
+
+    if (end) {
+        len = end - p;
+    }
+
+    while (len && (p[len - 1] == ' ' || p[len - 1] == '\t')) {
+        len--;
+    }
+
+    return (len == sizeof("application/json") - 1
+            && ngx_strncasecmp(p, (u_char *) "application/json", len) == 0)
+           || (len > sizeof("a/+json") - 1
+               && ngx_strncasecmp(p + len - 5, (u_char *) "+json", 5) == 0);
+}

@@ -95,6 +95,11 @@ char *ngx_http_penstock_erp_authorization(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_penstock_erp_identity(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+/* the client of that name, be it defined yet or not; NULL: no memory */
+
+ngx_http_penstock_client_t *ngx_http_penstock_client(ngx_conf_t *cf,
+    ngx_str_t *name);
+
 /* the memory of a client that is defined */
 
 ngx_int_t ngx_http_penstock_token_zone(ngx_conf_t *cf,

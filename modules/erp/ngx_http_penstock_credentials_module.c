@@ -472,8 +472,6 @@ static ngx_int_t
 ngx_http_penstock_credentials_init(ngx_conf_t *cf)
 {
     ngx_uint_t                                   i;
-    ngx_http_handler_pt                         *h;
-    ngx_http_core_main_conf_t                   *corecf;
     ngx_http_penstock_client_t                 **client;
     ngx_http_penstock_credentials_main_conf_t   *cmcf;
 
@@ -503,14 +501,12 @@ ngx_http_penstock_credentials_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    corecf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&corecf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
-    if (h == NULL) {
+    if (ngx_http_penstock_phase_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                        ngx_http_penstock_credentials_handler)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
-
-    *h = ngx_http_penstock_credentials_handler;
 
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_penstock_credentials_header_filter;

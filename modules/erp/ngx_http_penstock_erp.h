@@ -320,10 +320,13 @@ ngx_int_t ngx_http_penstock_erp_serialize(ngx_http_penstock_exchange_t *x,
     ngx_str_t *out);
 
 
+/* _key.c: NGX_OK; NGX_DECLINED: there is no key; or an HTTP status */
+
+ngx_int_t ngx_http_penstock_erp_prepare(ngx_http_penstock_erp_ctx_t *ctx);
+
+
 /*
- * _claim.c: the request's key.
- *
- * prepare: NGX_OK; NGX_DECLINED: there is no key; or an HTTP status.
+ * _claim.c: the request's hold on its key.
  *
  * claim: NGX_OK: claim->verdict says; NGX_AGAIN: the request is woken then,
  * and claim->asking is 0.  What is ours is renewed until it is settled.
@@ -331,11 +334,14 @@ ngx_int_t ngx_http_penstock_erp_serialize(ngx_http_penstock_exchange_t *x,
  * settle: the same, claim->kept says whether.
  */
 
-ngx_int_t ngx_http_penstock_erp_prepare(ngx_http_penstock_erp_ctx_t *ctx);
 ngx_int_t ngx_http_penstock_erp_claim(ngx_http_penstock_erp_claim_t *claim,
     ngx_http_penstock_erp_claim_e how);
 ngx_int_t ngx_http_penstock_erp_settle(ngx_http_penstock_erp_claim_t *claim,
     ngx_http_penstock_erp_outcome_e outcome, ngx_str_t *answer);
+
+/* for the request's end */
+
+void ngx_http_penstock_erp_claim_cleanup(void *data);
 
 /* _keys.c: the same in shared memory */
 
@@ -399,6 +405,18 @@ ngx_int_t ngx_http_penstock_erp_enter(ngx_http_penstock_erp_passage_t *p,
 void ngx_http_penstock_erp_leave(ngx_http_penstock_erp_passage_t *p,
     ngx_uint_t busy);
 
+void ngx_http_penstock_erp_budget_setup(
+    ngx_http_penstock_erp_budget_t *budget, ngx_log_t *log);
+
+
+/* _budget_zone.c: in shared memory */
+
+typedef struct {
+    ngx_slab_pool_t                     *shpool;
+    ngx_atomic_t                         changes;
+    ps_budget_t                          table;
+} ngx_http_penstock_erp_places_t;
+
 /* the server has refused for its load, and wants "ms" to pass */
 
 void ngx_http_penstock_erp_narrow(ngx_http_penstock_erp_budget_t *budget,
@@ -406,8 +424,6 @@ void ngx_http_penstock_erp_narrow(ngx_http_penstock_erp_budget_t *budget,
 
 ngx_int_t ngx_http_penstock_erp_budget_init(ngx_shm_zone_t *zone,
     ngx_slab_pool_t *shpool, void *conf, void **data);
-void ngx_http_penstock_erp_budget_setup(
-    ngx_http_penstock_erp_budget_t *budget, ngx_log_t *log);
 uint64_t ngx_http_penstock_erp_budget_held(void *budget);
 uint64_t ngx_http_penstock_erp_budget_waiting(void *budget);
 uint64_t ngx_http_penstock_erp_budget_level(void *budget);
@@ -427,6 +443,18 @@ void ngx_http_penstock_erp_fall_back(ngx_http_penstock_erp_passage_t *p);
 
 void ngx_http_penstock_erp_alone(ngx_http_penstock_erp_budget_t *budget);
 void ngx_http_penstock_erp_shared(ngx_http_penstock_erp_budget_t *budget);
+
+
+/*
+ * _budget_script.c: the table of places in Redis.  Keys: held, reads, writes,
+ * info, clients, workers.  Arguments: what (enter, leave, release, poll,
+ * renew, narrow), the worker, limit, its share for writes, lease in ms; then
+ * of enter an id, the client and how many may wait, of leave and release an
+ * id, of renew how many of the ids that follow are held, of narrow ms.
+ * Returns a number and the ids that were let in.
+ */
+
+extern ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_budget_script;
 
 
 /*

@@ -1,15 +1,7 @@
 
 /*
- * Places at the ERP in Redis, for all hosts: the table of ps_budget.c as a
- * script.
- *
- * held: a sorted set of ids by the end of their lease.  reads, writes: the
- * queues, by tag.  clients: the last tag of each client that waits.  workers:
- * by when they were heard last; those that are not heard of any more don't
- * get their turn.  info: the turn, what the server said of its limits, for
- * each worker the ids that were let in since it asked last, and when all
- * this began: for 2 s from then nobody is let in, so that after a loss of
- * Redis' memory each worker can say what it holds.
+ * Places at the ERP in Redis, for all hosts: what a worker asks the script
+ * for, and what it makes of the answers.
  *
  * An id is r or w, its worker and a number.  Each second a worker says which
  * ones it knows; others that it seems to hold are of calls whose answers were
@@ -52,152 +44,6 @@ static void ngx_http_penstock_erp_entered(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
 static void ngx_http_penstock_erp_polled(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
-
-
-static ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_script = {
-    "local op, worker = ARGV[1], ARGV[2]\n"
-    "local limit, share = tonumber(ARGV[3]), tonumber(ARGV[4])\n"
-    "local lease = tonumber(ARGV[5])\n"
-    "local id = ARGV[6]\n"
-    "local held, reads, writes = KEYS[1], KEYS[2], KEYS[3]\n"
-    "local info, clients, workers = KEYS[4], KEYS[5], KEYS[6]\n"
-    "local call = redis.call\n"
-    "local function n(x)\n"
-    "    return string.format('%.0f', x)\n"
-    "end\n"
-    "local t = call('TIME')\n"
-    "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
-    "local i = call('HMGET', info, 'since', 'level', 'until', 'at', 'turn',\n"
-    "               'mail:' .. worker)\n"
-    "if not i[1] then\n"
-    "    i[1] = now\n"
-    "    call('HSET', info, 'since', n(now))\n"
-    "end\n"
-    "call('ZADD', workers, n(now), worker)\n"
-    "call('ZREMRANGEBYSCORE', held, '-inf', n(now))\n"
-    "local level = limit\n"
-    "if i[2] then\n"
-    "    level = tonumber(i[2])\n"
-    "    if now >= tonumber(i[3]) then\n"
-    "        level = level + math.floor((now - i[3]) / 1000) + 1\n"
-    "    end\n"
-    "    level = math.min(level, limit)\n"
-    "end\n"
-    "local heard = op == 'enter' or op == 'leave' or op == 'poll'\n"
-    "if op == 'leave' or op == 'release' then\n"
-    "    local queue = string.sub(id, 1, 1) == 'r' and reads or writes\n"
-    "    if call('ZREM', held, id) == 0 then\n"
-    "        call('ZREM', queue, id)\n"
-    "    end\n"
-    "elseif op == 'renew' then\n"
-    "    local known = {}\n"
-    "    for k = 7, #ARGV do\n"
-    "        known[ARGV[k]] = true\n"
-    "        if k - 7 < tonumber(id) then\n"
-    "            call('ZADD', held, n(now + lease), ARGV[k])\n"
-    "        end\n"
-    "    end\n"
-    "    for _, m in ipairs(call('ZRANGE', held, 0, -1)) do\n"
-    "        if not known[m] and string.match(m, ':(%x+):') == worker then\n"
-    "            call('ZREM', held, m)\n"
-    "        end\n"
-    "    end\n"
-    "    for _, w in ipairs(call('ZRANGEBYSCORE', workers, '-inf',\n"
-    "                            n(now - 60000))) do\n"
-    "        call('ZREM', workers, w)\n"
-    "        call('HDEL', info, 'mail:' .. w)\n"
-    "    end\n"
-    "elseif op == 'narrow' then\n"
-    "    if not i[4] or now >= i[4] + 1000 then\n"
-    "        level = math.max(1, math.floor(level / 2))\n"
-    "        call('HSET', info, 'level', n(level), 'at', n(now), 'until',\n"
-    "             n(now + id))\n"
-    "    end\n"
-    "end\n"
-    "if now < i[1] + 2000 then\n"
-    "    return {3}\n"
-    "end\n"
-    "local count, r = 0, 0\n"
-    "for _, m in ipairs(call('ZRANGE', held, 0, -1)) do\n"
-    "    count = count + 1\n"
-    "    if string.sub(m, 1, 1) == 'r' then\n"
-    "        r = r + 1\n"
-    "    end\n"
-    "end\n"
-    "local most = limit > share and 1 or 0\n"
-    "if level > share then\n"
-    "    most = level - share\n"
-    "end\n"
-    "local waiting = call('ZCARD', reads) + call('ZCARD', writes)\n"
-    "local turn = tonumber(i[5] or 0)\n"
-    "local queue\n"
-    "local reply = {0}\n"
-    "if op == 'enter' then\n"
-    "    local read = string.sub(id, 1, 1) == 'r'\n"
-    "    if waiting == 0 and count < level and (not read or r < most) then\n"
-    "        call('ZADD', held, n(now + lease), id)\n"
-    "        reply[1] = 1\n"
-    "    else\n"
-    "        queue = read and reads or writes\n"
-    "        local tag = tonumber(call('HGET', clients, ARGV[7]) or 0)\n"
-    "        tag = math.max(turn, tag) + 1\n"
-    "        call('HSET', clients, ARGV[7], n(tag))\n"
-    "        local seq = call('HINCRBY', info, 'seq', 1)\n"
-    "        call('ZADD', queue, n(tag * 1048576 + seq % 1048576), id)\n"
-    "    end\n"
-    "end\n"
-    "if waiting > 0 or queue then\n"
-    "    while count < level do\n"
-    "        local a, b = {}, call('ZRANGE', writes, 0, 0, 'WITHSCORES')\n"
-    "        if r < most then\n"
-    "            a = call('ZRANGE', reads, 0, 0, 'WITHSCORES')\n"
-    "        end\n"
-    "        local q, m = writes, b\n"
-    "        if a[1] and (not b[1] or tonumber(a[2]) < tonumber(b[2])) then\n"
-    "            q, m = reads, a\n"
-    "        end\n"
-    "        if not m[1] then\n"
-    "            break\n"
-    "        end\n"
-    "        call('ZREM', q, m[1])\n"
-    "        local w = string.match(m[1], '^%a:(%x+):')\n"
-    "        if w and now - (call('ZSCORE', workers, w) or 0) < 3000 then\n"
-    "            call('ZADD', held, n(now + lease), m[1])\n"
-    "            count = count + 1\n"
-    "            if q == reads then\n"
-    "                r = r + 1\n"
-    "            end\n"
-    "            turn = math.max(turn, math.floor(m[2] / 1048576))\n"
-    "            if op == 'enter' and m[1] == id then\n"
-    "                reply[1] = 1\n"
-    "            elseif w == worker and heard then\n"
-    "                reply[#reply + 1] = m[1]\n"
-    "            else\n"
-    "                local mail = call('HGET', info, 'mail:' .. w) or ''\n"
-    "                call('HSET', info, 'mail:' .. w, mail .. m[1] .. ' ')\n"
-    "            end\n"
-    "        end\n"
-    "    end\n"
-    "    if queue and reply[1] == 0 and waiting >= tonumber(ARGV[8]) then\n"
-    "        call('ZREM', queue, id)\n"
-    "        reply[1] = 2\n"
-    "    end\n"
-    "    if call('ZCARD', reads) + call('ZCARD', writes) == 0 then\n"
-    "        call('DEL', clients)\n"
-    "        call('HDEL', info, 'turn')\n"
-    "    else\n"
-    "        call('HSET', info, 'turn', n(turn))\n"
-    "    end\n"
-    "end\n"
-    "if i[6] and heard then\n"
-    "    call('HDEL', info, 'mail:' .. worker)\n"
-    "    for m in string.gmatch(i[6], '%S+') do\n"
-    "        reply[#reply + 1] = m\n"
-    "    end\n"
-    "end\n"
-    "return reply\n",
-    { 0 }
-};
 
 
 ngx_int_t
@@ -593,7 +439,7 @@ ngx_http_penstock_erp_ask(ngx_http_penstock_erp_budget_t *budget,
     }
 
     rc = ngx_http_penstock_redis_eval(budget->redis, call,
-                                      &ngx_http_penstock_erp_script,
+                                      &ngx_http_penstock_erp_budget_script,
                                       NGX_HTTP_PENSTOCK_ERP_NKEYS, n, argv);
 
     if (argv != few) {

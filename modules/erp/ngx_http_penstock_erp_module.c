@@ -211,8 +211,6 @@ ngx_http_penstock_erp_status_variable(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_penstock_erp_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt                *h;
-    ngx_http_core_main_conf_t          *cmcf;
     ngx_http_penstock_erp_main_conf_t  *emcf;
 
     static ngx_str_t                    client =
@@ -230,14 +228,12 @@ ngx_http_penstock_erp_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
-    if (h == NULL) {
+    if (ngx_http_penstock_phase_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                        ngx_http_penstock_erp_handler)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
-
-    *h = ngx_http_penstock_erp_handler;
 
     if (ngx_http_penstock_exchange_gate(cf,
                                         &ngx_http_penstock_erp_breaker_gate)

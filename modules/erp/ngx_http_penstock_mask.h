@@ -41,6 +41,38 @@ char *ngx_http_penstock_mask_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_penstock_mask_size(ngx_conf_t *cf, void *post, void *data);
 
 
+typedef enum {
+    NGX_HTTP_PENSTOCK_MASK_READ = 0,     /* the header is held back */
+    NGX_HTTP_PENSTOCK_MASK_DONE          /* "body" goes, the rest is dropped */
+} ngx_http_penstock_mask_state_e;
+
+
+typedef struct {
+    ngx_http_penstock_mask_loc_conf_t  *conf;
+    ngx_http_penstock_mask_state_e      state;
+    ngx_buf_t                          *body;
+} ngx_http_penstock_mask_ctx_t;
+
+
+/* _body.c: whether any rule counts for this request */
+
+ngx_uint_t ngx_http_penstock_mask_any(ngx_http_request_t *r,
+    ngx_http_penstock_mask_loc_conf_t *mlcf);
+
+/* NGX_ERROR: no memory */
+
+ngx_int_t ngx_http_penstock_mask_append(ngx_http_request_t *r,
+    ngx_http_penstock_mask_ctx_t *ctx, u_char *p, size_t len);
+
+/*
+ * Masks ctx->body.  NGX_OK; NGX_DECLINED: it can't be, and "reason" says why;
+ * NGX_ERROR: no memory.
+ */
+
+ngx_int_t ngx_http_penstock_mask_apply(ngx_http_request_t *r,
+    ngx_http_penstock_mask_ctx_t *ctx, const char **reason);
+
+
 extern ngx_module_t  ngx_http_penstock_mask_module;
 
 

@@ -12,45 +12,16 @@
 #include "ngx_http_penstock_mask.h"
 
 
-#define NGX_HTTP_PENSTOCK_MASK_BLOCK  4096
-
-/* nodes of the tape that a worker keeps from request to request */
-
-#define NGX_HTTP_PENSTOCK_MASK_KEEP   65536
-
-
-typedef enum {
-    NGX_HTTP_PENSTOCK_MASK_READ = 0,     /* the header is held back */
-    NGX_HTTP_PENSTOCK_MASK_DONE          /* "body" goes, the rest is dropped */
-} ngx_http_penstock_mask_state_e;
-
-
-typedef struct {
-    ngx_http_penstock_mask_loc_conf_t  *conf;
-    ngx_http_penstock_mask_state_e      state;
-    ngx_buf_t                          *body;
-} ngx_http_penstock_mask_ctx_t;
-
-
 static ngx_int_t ngx_http_penstock_mask_handler(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_penstock_mask_active(ngx_http_request_t *r,
-    ngx_http_penstock_mask_rule_t *rule);
-static ngx_uint_t ngx_http_penstock_mask_any(ngx_http_request_t *r,
-    ngx_http_penstock_mask_loc_conf_t *mlcf);
 
 static ngx_int_t ngx_http_penstock_mask_header_filter(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_penstock_mask_json(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_penstock_mask_own_page(ngx_http_request_t *r);
 static void ngx_http_penstock_mask_clear(ngx_http_request_t *r);
 
 static ngx_int_t ngx_http_penstock_mask_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
-static ngx_int_t ngx_http_penstock_mask_append(ngx_http_request_t *r,
-    ngx_http_penstock_mask_ctx_t *ctx, u_char *p, size_t len);
 static ngx_int_t ngx_http_penstock_mask_send(ngx_http_request_t *r,
     ngx_http_penstock_mask_ctx_t *ctx);
-static ngx_int_t ngx_http_penstock_mask_write(ngx_http_request_t *r,
-    ngx_http_penstock_mask_ctx_t *ctx, size_t found);
 static ngx_int_t ngx_http_penstock_mask_fail(ngx_http_request_t *r,
     ngx_http_penstock_mask_ctx_t *ctx, const char *reason);
 
@@ -122,8 +93,6 @@ ngx_module_t  ngx_http_penstock_mask_module = {
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
-static ps_json_tape_t                    ngx_http_penstock_mask_tape;
-
 
 /* what would bring less than the whole answer, or one that can't be read */
 
@@ -190,41 +159,6 @@ ngx_http_penstock_mask_handler(ngx_http_request_t *r)
 }
 
 
-static ngx_uint_t
-ngx_http_penstock_mask_active(ngx_http_request_t *r,
-    ngx_http_penstock_mask_rule_t *rule)
-{
-    ngx_str_t  value;
-
-    if (rule->unless == NULL
-        || ngx_http_complex_value(r, rule->unless, &value) != NGX_OK)
-    {
-        return 1;
-    }
-
-    return value.len == 0 || (value.len == 1 && value.data[0] == '0');
-}
-
-
-static ngx_uint_t
-ngx_http_penstock_mask_any(ngx_http_request_t *r,
-    ngx_http_penstock_mask_loc_conf_t *mlcf)
-{
-    ngx_uint_t                      i;
-    ngx_http_penstock_mask_rule_t  *rule;
-
-    rule = mlcf->rules->elts;
-
-    for (i = 0; i < mlcf->rules->nelts; i++) {
-        if (ngx_http_penstock_mask_active(r, &rule[i])) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
 static ngx_int_t
 ngx_http_penstock_mask_header_filter(ngx_http_request_t *r)
 {
@@ -264,7 +198,7 @@ ngx_http_penstock_mask_header_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
-    if (!ngx_http_penstock_mask_json(r)
+    if (!ngx_http_penstock_json_type(&r->headers_out.content_type)
         && ngx_http_penstock_mask_own_page(r))
     {
         return ngx_http_next_header_filter(r);
@@ -287,7 +221,7 @@ ngx_http_penstock_mask_header_filter(ngx_http_request_t *r)
                                            "it is not the whole of it");
     }
 
-    if (!ngx_http_penstock_mask_json(r)) {
+    if (!ngx_http_penstock_json_type(&r->headers_out.content_type)) {
 
         if (r->headers_out.status >= NGX_HTTP_SPECIAL_RESPONSE
             && r->headers_out.status < NGX_HTTP_BAD_REQUEST)
@@ -335,38 +269,6 @@ ngx_http_penstock_mask_header_filter(ngx_http_request_t *r)
     r->filter_need_in_memory = 1;
 
     return NGX_OK;
-}
-
-
-/* application/json, or a type that ends in +json */
-
-static ngx_uint_t
-ngx_http_penstock_mask_json(ngx_http_request_t *r)
-{
-    size_t      len;
-    u_char     *p, *end;
-
-    p = r->headers_out.content_type.data;
-    len = r->headers_out.content_type.len;
-
-    if (len == 0) {
-        return 0;
-    }
-
-    end = ngx_strlchr(p, p + len, ';');
-
-    if (end) {
-        len = end - p;
-    }
-
-    while (len && (p[len - 1] == ' ' || p[len - 1] == '\t')) {
-        len--;
-    }
-
-    return (len == sizeof("application/json") - 1
-            && ngx_strncasecmp(p, (u_char *) "application/json", len) == 0)
-           || (len > 5
-               && ngx_strncasecmp(p + len - 5, (u_char *) "+json", 5) == 0);
 }
 
 
@@ -501,85 +403,18 @@ ngx_http_penstock_mask_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 
 
 static ngx_int_t
-ngx_http_penstock_mask_append(ngx_http_request_t *r,
-    ngx_http_penstock_mask_ctx_t *ctx, u_char *p, size_t len)
-{
-    size_t      size, had;
-    ngx_buf_t  *b;
-
-    b = ctx->body;
-    had = b ? b->last - b->pos : 0;
-
-    if (b == NULL || (size_t) (b->end - b->last) < len) {
-
-        size = ngx_max(2 * had, had + len);
-        size = ngx_max(size, NGX_HTTP_PENSTOCK_MASK_BLOCK);
-
-        b = ngx_create_temp_buf(r->pool, size);
-        if (b == NULL) {
-            return NGX_ERROR;
-        }
-
-        if (ctx->body) {
-            b->last = ngx_cpymem(b->last, ctx->body->pos, had);
-            (void) ngx_pfree(r->pool, ctx->body->start);
-        }
-
-        ctx->body = b;
-    }
-
-    b->last = ngx_cpymem(b->last, p, len);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
 ngx_http_penstock_mask_send(ngx_http_request_t *r,
     ngx_http_penstock_mask_ctx_t *ctx)
 {
-    size_t                               found;
-    ngx_int_t                            rc;
-    ngx_buf_t                           *b;
-    ngx_uint_t                           i;
-    ps_json_rc_e                         error;
-    ps_json_tape_t                      *tape;
-    ngx_http_penstock_mask_rule_t       *rule;
-    ngx_http_penstock_mask_main_conf_t  *mmcf;
+    ngx_int_t    rc;
+    ngx_buf_t   *b;
+    const char  *reason;
 
-    b = ctx->body;
-    tape = &ngx_http_penstock_mask_tape;
-
-    error = b ? ps_json_tape_read(tape, (char *) b->pos, b->last - b->pos,
-                                  PS_JSON_TAPE_MAX_DEPTH, 0)
-              : PS_JSON_TRUNCATED;
-
-    if (error != PS_JSON_OK) {
-        ps_json_tape_trim(tape, NGX_HTTP_PENSTOCK_MASK_KEEP);
-        return ngx_http_penstock_mask_fail(r, ctx, ps_json_tape_error(error));
-    }
-
-    rule = ctx->conf->rules->elts;
-    found = 0;
-
-    for (i = 0; i < ctx->conf->rules->nelts; i++) {
-        if (ngx_http_penstock_mask_active(r, &rule[i])) {
-            found += ps_mask_mark(tape, &rule[i].rule);
-        }
-    }
-
-    rc = found ? ngx_http_penstock_mask_write(r, ctx, found) : NGX_OK;
-
-    ps_json_tape_trim(tape, NGX_HTTP_PENSTOCK_MASK_KEEP);
+    rc = ngx_http_penstock_mask_apply(r, ctx, &reason);
 
     if (rc != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (found) {
-        mmcf = ngx_http_get_module_main_conf(r,
-                                             ngx_http_penstock_mask_module);
-        ngx_http_penstock_count(mmcf->masked, 1);
+        return rc == NGX_DECLINED ? ngx_http_penstock_mask_fail(r, ctx, reason)
+                                  : NGX_ERROR;
     }
 
     b = ctx->body;
@@ -592,38 +427,6 @@ ngx_http_penstock_mask_send(ngx_http_request_t *r,
     r->headers_out.content_length_n = b->last - b->pos;
 
     return ngx_http_next_header_filter(r);
-}
-
-
-static ngx_int_t
-ngx_http_penstock_mask_write(ngx_http_request_t *r,
-    ngx_http_penstock_mask_ctx_t *ctx, size_t found)
-{
-    size_t           longest;
-    ngx_buf_t       *b;
-    ngx_uint_t       i;
-    ps_mask_text_t  *mask;
-
-    longest = 0;
-    mask = ctx->conf->masks->elts;
-
-    for (i = 0; i < ctx->conf->masks->nelts; i++) {
-        longest = ngx_max(longest, mask[i].len);
-    }
-
-    b = ngx_create_temp_buf(r->pool, (ctx->body->last - ctx->body->pos)
-                                     + found * longest + sizeof("null") - 1);
-    if (b == NULL) {
-        return NGX_ERROR;
-    }
-
-    b->last += ps_mask_write(&ngx_http_penstock_mask_tape, mask,
-                             (char *) b->pos);
-
-    (void) ngx_pfree(r->pool, ctx->body->start);
-    ctx->body = b;
-
-    return NGX_OK;
 }
 
 
@@ -722,8 +525,6 @@ ngx_http_penstock_mask_merge_loc_conf(ngx_conf_t *cf, void *parent,
 static ngx_int_t
 ngx_http_penstock_mask_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt                 *h;
-    ngx_http_core_main_conf_t           *cmcf;
     ngx_http_penstock_mask_main_conf_t  *mmcf;
 
     mmcf = ngx_http_conf_get_module_main_conf(cf,
@@ -744,14 +545,12 @@ ngx_http_penstock_mask_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
-    if (h == NULL) {
+    if (ngx_http_penstock_phase_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                        ngx_http_penstock_mask_handler)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
-
-    *h = ngx_http_penstock_mask_handler;
 
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_penstock_mask_header_filter;

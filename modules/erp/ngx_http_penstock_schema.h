@@ -41,6 +41,21 @@ char *ngx_http_penstock_schema_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 
+#define NGX_HTTP_PENSTOCK_UNPROCESSABLE  422
+
+
+/*
+ * Refusals, each a status to be returned: the body can't be read, as of the
+ * byte "at"; it is not what the schema asks for.
+ */
+
+ngx_int_t ngx_http_penstock_schema_no_json(ngx_http_request_t *r,
+    ngx_http_penstock_schema_loc_conf_t *slcf, ps_json_rc_e rc,
+    ngx_uint_t at);
+ngx_int_t ngx_http_penstock_schema_invalid(ngx_http_request_t *r,
+    const ps_schema_fault_t *fault, size_t n);
+
+
 extern ngx_module_t  ngx_http_penstock_schema_module;
 
 

@@ -8,10 +8,7 @@
  */
 
 #include "ngx_http_penstock_schema.h"
-#include "ps_json_escape.h"
 
-
-#define NGX_HTTP_PENSTOCK_UNPROCESSABLE  422
 
 /* nodes of the tape that a worker keeps from request to request */
 
@@ -33,13 +30,6 @@ static ngx_int_t ngx_http_penstock_schema_body(ngx_http_request_t *r,
     ngx_http_penstock_schema_loc_conf_t *slcf);
 static ngx_int_t ngx_http_penstock_schema_check(ngx_http_request_t *r,
     ngx_http_penstock_schema_loc_conf_t *slcf, ngx_str_t *body);
-static ngx_int_t ngx_http_penstock_schema_no_json(ngx_http_request_t *r,
-    ngx_http_penstock_schema_loc_conf_t *slcf, ps_json_rc_e rc,
-    ngx_uint_t at);
-static ngx_int_t ngx_http_penstock_schema_invalid(ngx_http_request_t *r,
-    size_t n);
-static u_char *ngx_http_penstock_schema_member(u_char *p, const char *name,
-    const char *text);
 static ngx_int_t ngx_http_penstock_schema_key(ps_json_tape_t *tape);
 
 static void *ngx_http_penstock_schema_create_main_conf(ngx_conf_t *cf);
@@ -224,8 +214,7 @@ ngx_http_penstock_schema_body(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_penstock_schema_type(ngx_http_request_t *r)
 {
-    size_t            len;
-    u_char           *p, *end, *last;
+    u_char           *p, *last;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
@@ -269,26 +258,13 @@ ngx_http_penstock_schema_type(ngx_http_request_t *r)
 
     h = r->headers_in.content_type;
 
-    if (h) {
-        p = h->value.data;
-        last = p + h->value.len;
+    if (h && ngx_http_penstock_json_type(&h->value)) {
+        last = h->value.data + h->value.len;
+        p = ngx_strlchr(h->value.data, last, ';');
 
-        end = ngx_strlchr(p, last, ';');
-        len = (end ? end : last) - p;
-
-        while (len && (p[len - 1] == ' ' || p[len - 1] == '\t')) {
-            len--;
-        }
-
-        if (((len == json.len
-              && ngx_strncasecmp(p, json.data, len) == 0)
-             || (len > sizeof("a/+json") - 1
-                 && ngx_strncasecmp(p + len - 5, (u_char *) "+json", 5) == 0))
-            && (end == NULL
-                || ngx_strlcasestrn(end, last, (u_char *) "charset=", 7)
-                   == NULL
-                || ngx_strlcasestrn(end, last, (u_char *) "utf-8", 4)
-                   != NULL))
+        if (p == NULL
+            || ngx_strlcasestrn(p, last, (u_char *) "charset=", 7) == NULL
+            || ngx_strlcasestrn(p, last, (u_char *) "utf-8", 4) != NULL)
         {
             return NGX_OK;
         }
@@ -346,7 +322,8 @@ ngx_http_penstock_schema_check(ngx_http_request_t *r,
 
     } else if (verdict == PS_SCHEMA_INVALID) {
         ngx_http_penstock_count(smcf->invalid, 1);
-        rc = ngx_http_penstock_schema_invalid(r, n);
+        rc = ngx_http_penstock_schema_invalid(r,
+                                       ngx_http_penstock_schema_faults, n);
 
     } else if (verdict == PS_SCHEMA_COSTLY) {
         ngx_http_penstock_count(smcf->invalid, 1);
@@ -363,123 +340,6 @@ ngx_http_penstock_schema_check(ngx_http_request_t *r,
     ps_json_tape_trim(tape, NGX_HTTP_PENSTOCK_SCHEMA_KEEP);
 
     return rc;
-}
-
-
-static ngx_int_t
-ngx_http_penstock_schema_no_json(ngx_http_request_t *r,
-    ngx_http_penstock_schema_loc_conf_t *slcf, ps_json_rc_e rc,
-    ngx_uint_t at)
-{
-    u_char                       *p;
-    ngx_http_penstock_problem_t   problem;
-
-    ngx_memzero(&problem, sizeof(ngx_http_penstock_problem_t));
-
-    problem.status = NGX_HTTP_BAD_REQUEST;
-
-    switch (rc) {
-
-    case PS_JSON_MEMORY:
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-
-    case PS_JSON_LARGE:
-        return ngx_http_penstock_refuse(r, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
-                                        "The body is larger than is accepted "
-                                        "here.");
-
-    case PS_JSON_DEEP:
-        problem.status = NGX_HTTP_REQUEST_ENTITY_TOO_LARGE;
-        break;
-
-    default:
-        break;
-    }
-
-    p = ngx_pnalloc(r->pool, 128);
-    if (p == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    problem.detail.data = p;
-
-    if (rc == PS_JSON_DEEP) {
-        p = ngx_sprintf(p, "The body nests deeper than %ui, at byte %ui.",
-                        slcf->max_depth, at);
-
-    } else {
-        p = ngx_sprintf(p, "The body can't be read: %s, at byte %ui.",
-                        ps_json_tape_error(rc), at);
-    }
-
-    problem.detail.len = p - problem.detail.data;
-
-    return ngx_http_penstock_problem(r, &problem);
-}
-
-
-/* RFC 9457, section 3: "errors", each with a pointer and a detail */
-
-static ngx_int_t
-ngx_http_penstock_schema_invalid(ngx_http_request_t *r, size_t n)
-{
-    size_t                        i, size;
-    u_char                       *p;
-    ps_schema_fault_t            *fault;
-    ngx_http_penstock_problem_t   problem;
-
-    ngx_memzero(&problem, sizeof(ngx_http_penstock_problem_t));
-
-    problem.status = NGX_HTTP_PENSTOCK_UNPROCESSABLE;
-    ngx_str_set(&problem.detail, "The body is not what is accepted here.");
-
-    fault = ngx_http_penstock_schema_faults;
-    size = sizeof("\"errors\":[]") - 1;
-
-    for (i = 0; i < n; i++) {
-        size += sizeof("{\"detail\":\"\",\"pointer\":\"\"},") - 1
-                + PS_JSON_ESCAPE_MAX(ngx_strlen(fault[i].detail)
-                                     + ngx_strlen(fault[i].pointer));
-    }
-
-    p = ngx_pnalloc(r->pool, size);
-    if (p == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    problem.members.data = p;
-
-    p = ngx_cpymem(p, "\"errors\":[", sizeof("\"errors\":[") - 1);
-
-    for (i = 0; i < n; i++) {
-
-        if (i) {
-            *p++ = ',';
-        }
-
-        *p++ = '{';
-        p = ngx_http_penstock_schema_member(p, "detail", fault[i].detail);
-        *p++ = ',';
-        p = ngx_http_penstock_schema_member(p, "pointer", fault[i].pointer);
-        *p++ = '}';
-    }
-
-    *p++ = ']';
-
-    problem.members.len = p - problem.members.data;
-
-    return ngx_http_penstock_problem(r, &problem);
-}
-
-
-static u_char *
-ngx_http_penstock_schema_member(u_char *p, const char *name, const char *text)
-{
-    p = ngx_sprintf(p, "\"%s\":\"", name);
-    p += ps_json_escape((char *) p, text, ngx_strlen(text));
-    *p++ = '"';
-
-    return p;
 }
 
 
@@ -569,8 +429,6 @@ static ngx_int_t
 ngx_http_penstock_schema_init(ngx_conf_t *cf)
 {
     ngx_uint_t                             i;
-    ngx_http_handler_pt                   *h;
-    ngx_http_core_main_conf_t             *cmcf;
     ngx_http_penstock_schema_main_conf_t  *smcf;
 
     struct {
@@ -604,14 +462,12 @@ ngx_http_penstock_schema_init(ngx_conf_t *cf)
         }
     }
 
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PRECONTENT_PHASE].handlers);
-    if (h == NULL) {
+    if (ngx_http_penstock_phase_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                        ngx_http_penstock_schema_handler)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
-
-    *h = ngx_http_penstock_schema_handler;
 
     return NGX_OK;
 }

@@ -170,6 +170,13 @@ int ps_schema_keyword(ps_schema_t *schema, ps_schema_node_t *node,
 int ps_schema_add_pending(ps_schema_t *schema, ps_schema_pending_t **list,
     size_t *n, ps_schema_node_t *node, uint32_t value);
 
+/*
+ * Once all is read: finds what each pending $ref leads to, and refuses what
+ * would never end: 0 or -1.
+ */
+
+int ps_schema_refs(ps_schema_t *schema);
+
 
 /* the index of a name in a sorted list, or -1 */
 
