@@ -255,16 +255,18 @@ ngx_http_penstock_av_l2_init(ngx_http_penstock_av_zone_t *zone,
 
 /*
  * Replicas are behind, if by little, and a master that is given up is heard
- * for a while: what this worker had it confirm then is as good as lost.
+ * for a while: what this worker had it confirm then is as good as lost.  What
+ * a worker did that is no more nobody knows.
  */
 
 void
-ngx_http_penstock_av_l2_moved(void *data)
+ngx_http_penstock_av_l2_moved(void *data, ngx_uint_t own)
 {
     ngx_http_penstock_av_zone_t  *zone = data;
 
-    if (zone->kept
-        && ngx_current_msec - zone->kept < NGX_HTTP_PENSTOCK_L2_KEPT)
+    if (!own
+        || (zone->kept
+            && ngx_current_msec - zone->kept < NGX_HTTP_PENSTOCK_L2_KEPT))
     {
         ngx_http_penstock_av_l2_lose(zone, NGX_HTTP_PENSTOCK_AV_VOID);
     }

@@ -230,7 +230,7 @@ ngx_uint_t ngx_http_penstock_av_l2_lost(ngx_http_penstock_av_zone_t *zone);
 
 /* calls go to another master, which may not have what the last one confirmed */
 
-void ngx_http_penstock_av_l2_moved(void *data);
+void ngx_http_penstock_av_l2_moved(void *data, ngx_uint_t own);
 
 /*
  * Invalidates here, and in Redis where the zone has one; all tags where tags

@@ -37,7 +37,9 @@ typedef void (*ngx_http_penstock_redis_handler_pt)(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
 
 
-typedef void (*ngx_http_penstock_redis_moved_pt)(void *data);
+/* "own": it was this worker that went to the last one */
+
+typedef void (*ngx_http_penstock_redis_moved_pt)(void *data, ngx_uint_t own);
 
 
 /*
@@ -77,9 +79,10 @@ ngx_http_penstock_redis_t *ngx_http_penstock_redis_ref(ngx_conf_t *cf,
 
 /*
  * At configuration time: the handler is called in each worker whose calls go
- * to another master from now on, where sentinels tell it.  That one may not
- * have what the last one had confirmed shortly before.  No call is made
- * inside.  NGX_ERROR: no memory.
+ * to another master than before from now on, where sentinels tell it; also in
+ * a new one, if the others were elsewhere before.  The master may not have
+ * what the last one had confirmed shortly before.  No call is made inside.
+ * NGX_ERROR: no memory.
  */
 
 ngx_int_t ngx_http_penstock_redis_moved_add(ngx_conf_t *cf,

@@ -404,6 +404,12 @@ ngx_int_t ngx_http_penstock_redis_push_start(
     ngx_http_penstock_redis_t *redis, ngx_cycle_t *cycle);
 void ngx_http_penstock_redis_push_exit(ngx_http_penstock_redis_t *redis);
 
+/* whether the host's last link was to another master than the sentinels now
+   tell this worker */
+
+ngx_uint_t ngx_http_penstock_redis_push_elsewhere(
+    ngx_http_penstock_redis_t *redis);
+
 /* what happens to a link's node: it is up, it was closed, it was told
    something; NGX_DECLINED: that is the reply to a command */
 

@@ -231,6 +231,21 @@ ngx_http_penstock_redis_push_same(ngx_http_penstock_redis_t *redis,
 }
 
 
+ngx_uint_t
+ngx_http_penstock_redis_push_elsewhere(ngx_http_penstock_redis_t *redis)
+{
+    ngx_http_penstock_redis_push_state_t  *state;
+
+    if (redis->push == NULL) {
+        return 0;
+    }
+
+    state = ngx_http_penstock_zone_data(redis->push->zone);
+
+    return state->master && state->master != redis->sentinel->mark;
+}
+
+
 void
 ngx_http_penstock_redis_push_init(ngx_http_penstock_redis_t *redis)
 {

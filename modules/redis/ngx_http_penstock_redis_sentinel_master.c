@@ -233,7 +233,7 @@ static void
 ngx_http_penstock_redis_sentinel_move(
     ngx_http_penstock_redis_sentinel_t *sentinel)
 {
-    ngx_uint_t                        i, fails;
+    ngx_uint_t                        i, own, fails;
     ngx_queue_t                       unsent, *q;
     ngx_http_penstock_redis_t        *redis;
     ngx_http_penstock_redis_cmd_t    *cmd;
@@ -243,17 +243,21 @@ ngx_http_penstock_redis_sentinel_move(
     redis = sentinel->redis;
     master = &sentinel->master;
 
-    if (sentinel->version++) {
+    own = (sentinel->version++ != 0);
+
+    if (own) {
         ngx_http_penstock_count(sentinel->moves, 1);
 
         ngx_log_error(NGX_LOG_NOTICE, &sentinel->at->log, 0,
                       "the master \"%V\" is %V now", &sentinel->name,
                       &master->server);
+    }
 
+    if (own || ngx_http_penstock_redis_push_elsewhere(redis)) {
         mover = redis->movers.elts;
 
         for (i = 0; i < redis->movers.nelts; i++) {
-            mover[i].handler(mover[i].data);
+            mover[i].handler(mover[i].data, own);
         }
     }
 

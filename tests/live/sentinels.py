@@ -23,7 +23,7 @@ bind 127.0.0.1
 dir %s
 sentinel monitor %s 127.0.0.1 %d %d
 sentinel down-after-milliseconds %s %d
-sentinel failover-timeout %s 3000
+sentinel failover-timeout %s 1500
 sentinel parallel-syncs %s 2
 %s
 ''' % (self.port, self.dir, NAME, master, quorum, NAME, down, NAME, NAME,
