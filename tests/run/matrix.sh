@@ -11,8 +11,8 @@ packages_matrix="gcc libc6-dev make nginx nginx-dev libhiredis-dev
     libtest-longstring-perl libtext-diff-perl liburi-perl libwww-perl"
 
 # what is run in each, the second again with Valkey where there is one
-matrix_tests='^t/|^tests/unit/|^tests/fuzz/|^tests/live/test_(http_versions|redis|redis_fakes|redis_tls)\.py'
-matrix_valkey='^tests/live/test_redis(_tls)?\.py|^tests/live/test_ratelimit\.py'
+matrix_tests='^t/|^tests/unit/|^tests/fuzz/|^tests/live/test_(http_versions|push|redis|redis_fakes|redis_tls)\.py'
+matrix_valkey='^tests/live/test_(push|ratelimit|redis|redis_tls)\.py'
 
 
 # run_matrix [--build] [--fresh] [--only PATTERN] [SUITE...]
@@ -43,6 +43,7 @@ run_matrix() {
         chroot_versions $suite
         step "$suite: build" \
             in_chroot $suite ./build.sh build plain
+        step "$suite: package" package_in_chroot $suite
         [ -z "$build_only" ] || continue
 
         step "$suite: tests" \
@@ -158,6 +159,19 @@ in_chroot() {
     chroot_run $suite sh -c 'cd /penstock && exec "$@"' sh \
         env PENSTOCK_BUILD=/build PENSTOCK_NO_DEPS=1 \
             PENSTOCK_JOBS="${PENSTOCK_JOBS:-2}" "$@"
+}
+
+
+# package_in_chroot SUITE: built there, and loaded by that nginx
+package_in_chroot() {
+    in_chroot $1 ./build.sh package \
+        && chroot_run $1 sh -exc '
+            dpkg -i /build/package/'$package'_*.deb
+            ls /etc/nginx/modules-enabled/*penstock*
+            nginx -t
+            dpkg -P '$package'
+            nginx -t
+        '
 }
 
 

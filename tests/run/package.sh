@@ -4,9 +4,9 @@
 package=libnginx-mod-http-penstock
 
 
-# package_version [TIME]: the suite's own; of a git checkout also the time of its last
-# commit, so that a later one is an upgrade; and the Debian release, so that
-# the next release's package is an upgrade of this one's
+# package_version [TIME]: the suite's own; of a git checkout also the time of
+# its last commit, so that a later one is an upgrade; and the Debian release,
+# so that the next release's package is an upgrade of this one's
 package_version() {
     local version release
 
