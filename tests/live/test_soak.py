@@ -39,10 +39,11 @@ class Checks(penstock.TestCase):
         """Problems of one order, with what the gateway answers in turn."""
 
         beside = self.clients(lambda h: h.send(*answers.pop(0)))
-        beside.problems, beside.done = [], soak.threading.Event()
+        beside.problems = soak_clients.Problems()
+        beside.done = soak.threading.Event()
         beside.calm, beside.forgotten = False, forgotten
         beside.keyed(0)
-        return beside.problems
+        return [text for text, _ in beside.problems.items()]
 
     def test_orders(self):
         taken = 201, 'taken'
@@ -54,6 +55,8 @@ class Checks(penstock.TestCase):
                     {'Cache-Status': 'Penstock; ' + status})
 
         self.assertEqual(self.keyed([taken, left(1), taken]), [])
+        self.assertEqual(self.keyed([(200, 'found'), left(1), (200, 'found')]),
+                         [])
         self.assertEqual(self.keyed([(503,), taken, left(2), taken]), [])
         self.assertEqual(self.keyed([twice], True), [])
         self.assertEqual(self.keyed([taken, left(0, 'hit; ttl=-3'), taken]),
