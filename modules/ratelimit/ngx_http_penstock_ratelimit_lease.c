@@ -422,7 +422,7 @@ static ngx_int_t
 ngx_http_penstock_ratelimit_lease_ask(ngx_http_penstock_ratelimit_lease_t *l,
     const ps_gcra_t *limit, uint64_t now)
 {
-    uint64_t                               need, least, tat;
+    uint64_t                               need, least;
     ngx_queue_t                           *q;
     ngx_http_penstock_ratelimit_waiter_t  *w;
 
@@ -466,11 +466,10 @@ ngx_http_penstock_ratelimit_lease_ask(ngx_http_penstock_ratelimit_lease_t *l,
         ps_gcra_table_refund(l->table, l->hash, l->ask.returned);
     }
 
-    tat = ps_gcra_table_tat(l->table, l->hash);
-
     return ngx_http_penstock_ratelimit_lease_send(l, limit, &l->ask, need,
                                                   least,
-                                                  tat > now ? tat - now : 0,
+                                     ps_gcra_table_backlog(l->table, l->hash,
+                                                           limit, now),
                                                   &l->call);
 }
 

@@ -161,7 +161,6 @@ ngx_http_penstock_ratelimit_ask_slot(ngx_http_penstock_ratelimit_decision_t *d,
     ngx_uint_t first)
 {
     size_t                                   size;
-    uint64_t                                 tat;
     ngx_int_t                                slot;
     ngx_uint_t                               i, n;
     ngx_pool_cleanup_t                      *cln;
@@ -218,9 +217,8 @@ ngx_http_penstock_ratelimit_ask_slot(ngx_http_penstock_ratelimit_decision_t *d,
         q->cost = ngx_min(item->cost, item->limit->burst + 1)
                   * item->limit->interval;
 
-        tat = ps_gcra_table_tat(item->table, item->hash);
-        q->carry = (tat > ask->sent) ? tat - ask->sent : 0;
-
+        q->carry = ps_gcra_table_backlog(item->table, item->hash,
+                                         item->limit, ask->sent);
         q->enforced = !item->dry_run;
 
         q++;

@@ -198,15 +198,26 @@ ps_gcra_table_refund(ps_gcra_table_t *table, uint64_t hash, uint64_t ns)
 
 
 uint64_t
-ps_gcra_table_tat(ps_gcra_table_t *table, uint64_t hash)
+ps_gcra_table_backlog(ps_gcra_table_t *table, uint64_t hash,
+    const ps_gcra_t *limit, uint64_t now)
 {
-    uint64_t          tat;
-    ps_gcra_places_t  places;
+    uint64_t           tat;
+    ps_gcra_entry_t   *entry;
+    ps_gcra_places_t   places;
 
     ps_gcra_places(table, hash, &places);
-    (void) ps_gcra_find(&places, hash, 0, &tat);
 
-    return tat;
+    do {
+        entry = ps_gcra_find(&places, hash, now, &tat);
+
+        if (tat <= now + limit->capacity) {
+            return (tat > now) ? tat - now : 0;
+        }
+
+    } while (!atomic_compare_exchange_strong(&entry->tat, &tat,
+                                             now + limit->capacity));
+
+    return limit->capacity;
 }
 
 

@@ -71,9 +71,13 @@ void ps_gcra_table_peek(ps_gcra_table_t *table, uint64_t hash,
 
 void ps_gcra_table_refund(ps_gcra_table_t *table, uint64_t hash, uint64_t ns);
 
-/* the TAT, 0 where the key is not known */
+/*
+ * What is spent, in ns until it is all back; 0 where the key is not known.
+ * One burst of "limit" at most, to which it is cut for good: as in take.
+ */
 
-uint64_t ps_gcra_table_tat(ps_gcra_table_t *table, uint64_t hash);
+uint64_t ps_gcra_table_backlog(ps_gcra_table_t *table, uint64_t hash,
+    const ps_gcra_t *limit, uint64_t now);
 
 /* moves the TAT to at least "tat"; returns as take */
 

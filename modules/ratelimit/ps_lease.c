@@ -49,6 +49,12 @@ ps_lease_take(ps_lease_t *lease, const ps_gcra_t *limit, uint64_t now,
 
     left = ps_lease_left(lease, now);
 
+    /* under a limit that was stricter more could be spent than is by now */
+
+    if (lease->total > now + left + limit->capacity) {
+        lease->total = now + left + limit->capacity;
+    }
+
     /* of all that is known, what is not ours to spend */
 
     others = (lease->total > now) ? lease->total - now : 0;

@@ -375,6 +375,20 @@ class Test(penstock.TestCase):
         self.assertEqual(self.count(one, 'a', 2), [200, 429])
         self.assertEqual(self.count(two, 'a', 1), [429])
 
+    def test_gateway_restarts(self):
+        """A gateway that comes back has forgotten all, Redis has not; what
+        it had leased it has given back."""
+
+        for sync in 'exact', 'lease':
+            redis, one, two = self.start(2, '1r/h', 5, sync)
+            self.assertEqual(self.count(one, 'a', 3), [200] * 3)
+            one.stop()
+            one.start()
+            self.shared(one)
+            self.assertEqual(self.count(one, 'a', 1), [200])
+            self.assertEqual(self.count(two, 'a', 2), [200, 429])
+            self.assertEqual(self.count(one, 'a', 1), [429])
+
     def test_clock_jumps(self):
         """Redis' clock is set: forward gives nobody a burst that a gateway
         knows to be spent, back shuts nobody out for longer."""

@@ -49,7 +49,7 @@ test_calls(void **state)
 {
     void             *mem;
     uint64_t          hash, now;
-    ps_gcra_t         g;
+    ps_gcra_t         g, h;
     ps_gcra_table_t  *table;
     ps_gcra_result_t  res;
 
@@ -68,14 +68,14 @@ test_calls(void **state)
     hash = ps_gcra_table_hash(table, "shop-1", 6);
     now = 5000;
 
-    assert_int_equal(ps_gcra_table_tat(table, hash), 0);
+    assert_int_equal(ps_gcra_table_backlog(table, hash, &g, now), 0);
 
     /* a peek leaves no trace */
 
     ps_gcra_table_peek(table, hash, &g, now, 1, &res);
     assert_true(res.allowed);
     assert_int_equal(res.remaining, 3);
-    assert_int_equal(ps_gcra_table_tat(table, hash), 0);
+    assert_int_equal(ps_gcra_table_backlog(table, hash, &g, now), 0);
 
     assert_int_equal(ps_gcra_table_take(table, hash, &g, now, 2, &res), 0);
     assert_true(res.allowed);
@@ -105,12 +105,27 @@ test_calls(void **state)
     ps_gcra_table_peek(table, hash, &g, now, 0, &res);
     assert_int_equal(res.remaining, 1);
 
+    /* what is spent, and no more than a burst, from then on */
+
+    assert_int_equal(ps_gcra_table_backlog(table, hash, &g, now),
+                     2 * g.interval);
+    assert_int_equal(ps_gcra_table_backlog(table, hash, &g,
+                                           now + 3 * g.interval),
+                     0);
+    h = limit("1r/s", 2);
+    assert_int_equal(ps_gcra_table_backlog(table, hash, &h, now),
+                     h.capacity);
+    assert_int_equal(ps_gcra_table_backlog(table, hash, &h,
+                                           now + h.interval),
+                     h.interval);
+    assert_int_equal(ps_gcra_table_backlog(table, hash, &g, now), h.capacity);
+
     /* of an unknown key */
 
     hash = ps_gcra_table_hash(table, "shop-2", 6);
     ps_gcra_table_refund(table, hash, 1000);
     ps_gcra_table_raise(table, hash, now, now);
-    assert_int_equal(ps_gcra_table_tat(table, hash), 0);
+    assert_int_equal(ps_gcra_table_backlog(table, hash, &g, now), 0);
 
     ps_gcra_table_raise(table, hash, now, now + 3 * g.interval);
     ps_gcra_table_take(table, hash, &g, now, 1, &res);
@@ -121,7 +136,7 @@ test_calls(void **state)
     hash = ps_gcra_table_hash(table, "shop-3", 6);
     ps_gcra_table_take(table, hash, &g, now, 4, &res);
     assert_false(res.allowed);
-    assert_int_equal(ps_gcra_table_tat(table, hash), 0);
+    assert_int_equal(ps_gcra_table_backlog(table, hash, &g, now), 0);
 
     free(mem);
 }
@@ -230,7 +245,7 @@ test_evict(void **state)
 
     for (i = 0; i < size / 4; i++) {
         hash = ps_gcra_table_hash(table, &i, sizeof(i));
-        kept += ps_gcra_table_tat(table, hash) != 0;
+        kept += ps_gcra_table_backlog(table, hash, &slow, now) != 0;
     }
 
     assert_true(kept == size / 4);

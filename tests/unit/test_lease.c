@@ -514,6 +514,39 @@ test_ends(void **state)
 }
 
 
+/* what a stricter limit has shut for long, another one shuts for a burst */
+
+static void
+test_loosened(void **state)
+{
+    uint64_t          now;
+    ps_gcra_t         strict, limit;
+    ps_lease_t        lease;
+    ps_lease_ask_t    ask = { 0, 0, 0 };
+    ps_gcra_rate_t    day = { 1, 86400 }, rate = { 1000, 1 };
+    ps_gcra_result_t  result;
+
+    assert_int_equal(ps_gcra_limit(&strict, &day, 1), 0);
+    assert_int_equal(ps_gcra_limit(&limit, &rate, 100), 0);
+    memset(&lease, 0, sizeof(lease));
+    now = START;
+
+    ps_lease_answer(&lease, &ask, now, 0, strict.capacity);
+
+    assert_int_equal(ps_lease_take(&lease, &strict, now, 1, &result),
+                     PS_LEASE_REFUSED);
+    assert_true(result.retry == strict.interval);
+
+    assert_int_equal(ps_lease_take(&lease, &limit, now, 1, &result),
+                     PS_LEASE_REFUSED);
+    assert_true(result.retry == MS);
+
+    now += MS;
+    assert_int_equal(ps_lease_take(&lease, &limit, now, 1, &result),
+                     PS_LEASE_ASK);
+}
+
+
 int
 main(void)
 {
@@ -521,7 +554,8 @@ main(void)
         cmocka_unit_test(test_never_more),
         cmocka_unit_test(test_steady),
         cmocka_unit_test(test_size),
-        cmocka_unit_test(test_ends)
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_loosened)
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
