@@ -37,8 +37,9 @@ typedef void (*ngx_http_penstock_exchange_pt)(ngx_http_penstock_exchange_t *x);
  *
  * enter: NGX_OK: go on.  NGX_AGAIN: wait; the gate will call
  * ngx_http_penstock_exchange_continue(), and is then entered again; with
- * x->idle set nothing is under way for it, and it may end.  NGX_ERROR, or an HTTP status: the exchange ends unsent with it, and with
- * x->problem and x->retry_after where these are set.
+ * x->idle set nothing is under way for it, and it may end.  NGX_ERROR, or an
+ * HTTP status: the exchange ends unsent with it, and with x->problem and
+ * x->retry_after where these are set.
  *
  * answered: the answer is there, or given up; x tells.  NGX_OK: fine.
  * NGX_AGAIN: it is dropped, all gates are left and entered again, and the
