@@ -33,7 +33,7 @@ TOKEN = "erp_authorization erp; erp_identity_header X-Client bench;"
 ORIGIN = """
     server {
         listen 127.0.0.1:%PORT%;
-        location / { return 201 '{"id":1}'; }
+        location / { return 200 '{"id":1}'; }
         location /token {
             return 200 '{"access_token":"TOKEN","token_type":"Bearer",
                          "expires_in":3600}';
