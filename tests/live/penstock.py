@@ -550,6 +550,23 @@ class Gateway(Server):
     def post(self, path='/', body=b'', headers=None, **kw):
         return self.request('POST', path, headers, body, **kw)
 
+    def metric(self, name, **labels):
+        """Of penstock_status at /status: the sum of those with these labels.
+        """
+
+        values = self.get('/status').json()['metrics'][name]['values']
+        return sum(v['value'] for v in values
+                   if labels.items() <= v['labels'].items())
+
+    def wait_live(self, live=1):
+        """Until changes in Redis are pushed here, or no more; how long it
+        took."""
+
+        start = time.monotonic()
+        wait_for(lambda: self.metric('penstock_redis_push_live') == live,
+                 what='push link is %d' % live)
+        return time.monotonic() - start
+
 
 class Clock:
     """What servers with .env take for the time of day is set() so many

@@ -106,11 +106,6 @@ class AvailabilityCase(penstock.TestCase):
             'lines': [{'sku': sku, 'location': location,
                        'quantity': quantity}]})
 
-    def metric(self, name, gw=None, **labels):
-        values = (gw or self.gw).get('/status').json()['metrics'][name]
-        return sum(v['value'] for v in values['values']
-                   if labels.items() <= v['labels'].items())
-
     def raw(self, path='/availability?sku=A', version='HTTP/1.1', more=''):
         s = socket.create_connection(('127.0.0.1', self.gw.port), 20)
         s.sendall(('GET %s %s\r\nHost: 127.0.0.1:%d\r\n%s\r\n' % (
@@ -138,7 +133,7 @@ class Stampede(AvailabilityCase):
             next(a for a in answers if a.headers['X-Status'] == 'COLLAPSED')
             .headers['Cache-Status'],
             r'^Penstock; fwd=uri-miss; collapsed; ttl=\d+$')
-        self.assertEqual(self.metric('penstock_availability_fills_total'), 1)
+        self.assertEqual(self.gw.metric('penstock_availability_fills_total'), 1)
 
     def test_without_a_lock_each_asks(self):
         self.start(self.erp('--latency', '300ms', '--concurrency', '0'),
@@ -170,7 +165,7 @@ class Stampede(AvailabilityCase):
         leader.close()
         penstock.wait_for(lambda: self.stats()['running'] == 0)
         penstock.wait_for(
-            lambda: self.metric('penstock_availability_entries') == 1)
+            lambda: self.gw.metric('penstock_availability_entries') == 1)
         self.assertEqual(self.read().headers['X-Status'], 'HIT')
         self.assertEqual(self.reads(), 1)
 
@@ -340,7 +335,8 @@ class Workers(AvailabilityCase):
                 self.assertEqual(answer.status, 200)
 
         penstock.together([lambda n=n: some(n) for n in range(4)])
-        self.assertGreater(self.metric('penstock_availability_evictions_total'), 0)
+        self.assertGreater(
+            self.gw.metric('penstock_availability_evictions_total'), 0)
         self.assertEqual(self.read('D', '&x=1').status, 200)
         self.assertNotIn('no memory', self.gw.log())
 
@@ -483,7 +479,7 @@ class Own(AvailabilityCase):
         s.close()
         penstock.wait_for(lambda: self.stats()['orders'] == 1
                           and self.stats()['running'] == 0)
-        penstock.wait_for(lambda: self.metric(
+        penstock.wait_for(lambda: self.gw.metric(
             'penstock_availability_invalidations_total') == 1)
         self.assertEqual(self.number(), before - 1)
 

@@ -115,11 +115,6 @@ class RedisCase(penstock.TestCase):
 
     fresh = 0
 
-    def metric(self, gw, name, **labels):
-        values = gw.get('/status').json()['metrics'][name]['values']
-        return sum(v['value'] for v in values
-                   if labels.items() <= v['labels'].items())
-
     def keys(self, pattern):
         return self.store.command('KEYS', pattern)
 
@@ -142,7 +137,7 @@ class Shared(RedisCase):
         self.assertEqual(self.read(b).headers['Cache-Status'].count('redis'),
                          0)
         self.assertEqual(self.reads(), 1)
-        self.assertEqual(self.metric(b, 'penstock_availability_requests_total',
+        self.assertEqual(b.metric('penstock_availability_requests_total',
                                      result='redis_hit'), 1)
 
         # what is kept there: one hash, one record, with an end

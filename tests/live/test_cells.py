@@ -212,10 +212,6 @@ class Case(penstock.TestCase):
         answer = gw.post('/purge', dict(said, skus=list(skus)))
         self.assertLess(answer.status, 300, answer)
 
-    def metric(self, gw, name, **labels):
-        values = gw.get('/status').json()['metrics'][name]['values']
-        return sum(v['value'] for v in values
-                   if labels.items() <= v['labels'].items())
 
 
 class Partial(Case):

@@ -130,22 +130,11 @@ class HostsCase(penstock.TestCase):
             self.gw.append(gw)
         if live:
             for gw in self.gw:
-                self.wait_live(gw)
+                gw.wait_live()
         return self.gw
 
     def stale(self, said):
         return 'availability_cache_stale %s;' % said if said else ''
-
-    def metric(self, gw, name):
-        values = gw.get('/status').json()['metrics'][name]['values']
-        return values[0]['value']
-
-    def wait_live(self, gw, live=1):
-        """Until a change that only Redis tells of is seen, or not."""
-
-        penstock.wait_for(
-            lambda: self.metric(gw, 'penstock_redis_push_live') == live,
-            what='push link is %d' % live)
 
     def serve(self, h):
         if h.command == 'POST' and h.path == '/orders':
@@ -482,7 +471,7 @@ class Writes(HostsCase):
         a, b = self.start(scope='host')
         self.settle()
         for n in range(5):
-            links = [self.metric(gw, 'penstock_redis_push_links_total')
+            links = [gw.metric('penstock_redis_push_links_total')
                      for gw in self.gw]
             value = json.dumps({'sku': 'A', 'location': 'L', 'available': n})
             with socket.create_connection(('127.0.0.1', self.store.port),
@@ -495,9 +484,9 @@ class Writes(HostsCase):
                                   value.encode(), b'PX', b'60000')))
                 s.recv(100)
             for gw, before in zip(self.gw, links):
-                penstock.wait_for(lambda: self.metric(
-                    gw, 'penstock_redis_push_links_total') > before)
-                self.wait_live(gw)
+                penstock.wait_for(lambda: gw.metric(
+                    'penstock_redis_push_links_total') > before)
+                gw.wait_live()
                 self.assertEqual(self.number(gw), n)
         self.assertEqual(len(self.asked), 1)
 
@@ -509,14 +498,14 @@ class Writes(HostsCase):
         self.store.freeze()
         self.addCleanup(self.store.thaw)
         for gw in self.gw:
-            self.wait_live(gw, 0)
+            gw.wait_live(0)
         self.stock['A'] = 7
         for gw in self.gw:
             penstock.wait_for(lambda: self.number(gw) == 7, deadline=LONG,
                               what='the number')
         self.store.thaw()
         for gw in self.gw:
-            self.wait_live(gw)
+            gw.wait_live()
         self.store.command('SET', cell_key('A', 'L'), json.dumps(
             {'sku': 'A', 'location': 'L', 'available': 8}), 'PX', 60000)
         for gw in self.gw:

@@ -77,7 +77,7 @@ class PushCase(penstock.TestCase):
                              BLOCK=block) for _ in range(gateways)]
         if live:
             for gw in self.gw:
-                self.wait_live(gw)
+                gw.wait_live()
         return self.gw
 
     def host(self, port, workers, allow, **names):
@@ -142,18 +142,11 @@ class PushCase(penstock.TestCase):
                 return took
             self.assertLess(took, LONG)
 
-    def metric(self, gw, name):
-        values = gw.get('/status').json()['metrics'][name]['values']
-        return sum(v['value'] for v in values)
-
     def live(self, gw):
-        return self.metric(gw, 'penstock_redis_push_live')
+        return gw.metric('penstock_redis_push_live')
 
     def wait_live(self, gw, live=1):
-        start = time.monotonic()
-        penstock.wait_for(lambda: self.live(gw) == live,
-                          what='push link is %d' % live)
-        return time.monotonic() - start
+        return gw.wait_live(live)
 
     def links(self):
         """Ports of the hosts' ends of the push links, as Redis knows them."""
@@ -192,13 +185,13 @@ class Push(PushCase):
 
         a, b = self.start(age=600)
         self.settle()
-        calls = self.metric(b, 'penstock_redis_calls_total')
+        calls = b.metric('penstock_redis_calls_total')
         fills = len(self.origin_.requests)
         end = time.monotonic() + 2 * TRUST + 0.5
         while time.monotonic() < end:
             self.assertEqual(self.read(b).headers['X-Status'], 'HIT')
             time.sleep(0.02)
-        self.assertEqual(self.metric(b, 'penstock_redis_calls_total'), calls)
+        self.assertEqual(b.metric('penstock_redis_calls_total'), calls)
         self.assertEqual(len(self.origin_.requests), fills)
 
     def test_nothing_is_filled_twice_for_its_own_echo(self):
@@ -298,19 +291,19 @@ class Foreign(PushCase):
         def calm():
             """The echoes of both hosts' own fills have been compared."""
 
-            before = self.metric(b, 'penstock_redis_calls_total')
+            before = b.metric('penstock_redis_calls_total')
             self.settle()
-            return self.metric(b, 'penstock_redis_calls_total') == before
+            return b.metric('penstock_redis_calls_total') == before
 
         penstock.wait_for(calm, what='no more looks at Redis')
-        calls = self.metric(b, 'penstock_redis_calls_total')
+        calls = b.metric('penstock_redis_calls_total')
         for key in ('x', 'penstock:av:{b}:t:D', 'penstock:av:{a}', ZONE + ':z',
                     ZONE + ':r:zz', ZONE + ':t:OTHER', 'penstock:rl:{a:b}'):
             self.store.command('SET', key, 'x')
             self.store.command('DEL', key)
         time.sleep(0.1)
         self.settle()
-        self.assertEqual(self.metric(b, 'penstock_redis_calls_total'), calls)
+        self.assertEqual(b.metric('penstock_redis_calls_total'), calls)
 
 
 class Lost(PushCase):
@@ -324,11 +317,11 @@ class Lost(PushCase):
             for port in self.links():
                 holders |= b.connected(sport=port)
             pid, = holders
-            links = self.metric(b, 'penstock_redis_push_links_total')
+            links = b.metric('penstock_redis_push_links_total')
             os.kill(pid, signal.SIGKILL)
             start = time.monotonic()
-            penstock.wait_for(lambda: self.metric(
-                b, 'penstock_redis_push_links_total') > links
+            penstock.wait_for(lambda: b.metric(
+                'penstock_redis_push_links_total') > links
                 and self.live(b))
             times.append(time.monotonic() - start)
             left = self.change()
@@ -355,7 +348,7 @@ class Lost(PushCase):
         self.assertTrue(other, 'another worker takes the link')
         os.kill(pid, signal.SIGCONT)
         penstock.wait_for(lambda: len(self.links()) == 2)
-        self.wait_live(b)
+        b.wait_live()
         left = self.change()
         self.store.command('SET', ZONE + ':t:D', 'x')
         self.seen(b, left)
@@ -364,7 +357,7 @@ class Lost(PushCase):
         a, b = self.start()
         for n in range(5):
             self.settle()
-            links = [self.metric(gw, 'penstock_redis_push_links_total')
+            links = [gw.metric('penstock_redis_push_links_total')
                      for gw in self.gw]
             left = self.change()
             # in the gap, so only the new epoch tells
@@ -373,9 +366,9 @@ class Lost(PushCase):
                           % ZONE.encode())
                 s.recv(100)
             for gw, n in zip(self.gw, links):
-                penstock.wait_for(lambda: self.metric(
-                    gw, 'penstock_redis_push_links_total') > n)
-                self.wait_live(gw)
+                penstock.wait_for(lambda: gw.metric(
+                    'penstock_redis_push_links_total') > n)
+                gw.wait_live()
                 self.assertEqual(self.number(gw), left)
         self.assertEqual(len(self.links()), 2)
 
@@ -389,14 +382,14 @@ class Lost(PushCase):
         self.store.kill()
         self.store.forget()
         for gw in a, b:
-            self.wait_live(gw, 0)
+            gw.wait_live(0)
         self.order(a)
         left = self.number(a)
         time.sleep(TRUST + 0.1)
         self.assertEqual(self.number(b), left)
         self.store.start()
         for gw in a, b:
-            self.wait_live(gw)
+            gw.wait_live()
         left = self.change()
         self.store.command('SET', ZONE + ':t:D', 'x')
         for gw in a, b:
@@ -407,7 +400,7 @@ class Lost(PushCase):
         self.settle()
         self.store.freeze()
         self.addCleanup(self.store.thaw)
-        times = [self.wait_live(gw, 0) for gw in (a, b)]
+        times = [gw.wait_live(0) for gw in (a, b)]
         self.assertLess(times[0], 2)
         self.change()
         left = self.change()
@@ -415,7 +408,7 @@ class Lost(PushCase):
         self.assertEqual(self.number(b), left)
         self.store.thaw()
         for gw in a, b:
-            self.wait_live(gw)
+            gw.wait_live()
         self.store.command('SET', ZONE + ':t:D', 'x')
         for gw in a, b:
             self.seen(gw, left)
@@ -439,7 +432,7 @@ class Lost(PushCase):
         start = time.monotonic()
         left = self.change()
         self.store.command('SET', ZONE + ':t:D', 'x')
-        self.wait_live(b, 0)
+        b.wait_live(0)
         noticed = time.monotonic() - start
         self.seen(b, left)
         told = time.monotonic() - start
@@ -451,7 +444,7 @@ class Lost(PushCase):
         for h in holes:
             h.reset()
         for gw in a, b:
-            self.wait_live(gw)
+            gw.wait_live()
         left = self.change()
         self.store.command('SET', ZONE + ':t:D', 'x')
         for gw in a, b:
@@ -474,7 +467,7 @@ class Lost(PushCase):
         try:
             for n in range(4):
                 b.reload()
-                self.wait_live(b)
+                b.wait_live()
                 left = self.change()
                 self.store.command('SET', ZONE + ':t:D', 'x')
                 self.seen(b, left)
@@ -507,7 +500,7 @@ class Lost(PushCase):
         client.close()
         left = self.change()
         self.store.command('SET', ZONE + ':t:D', 'x')
-        self.wait_live(b)
+        b.wait_live()
         self.seen(b, left)
 
     def test_what_a_user_needs(self):
@@ -576,8 +569,8 @@ class Storm(PushCase):
             return statistics.median(times)
 
         before = hits(1)
-        keys = self.metric(b, 'penstock_redis_pushed_keys_total')
-        calls = self.metric(b, 'penstock_redis_calls_total')
+        keys = b.metric('penstock_redis_pushed_keys_total')
+        calls = b.metric('penstock_redis_calls_total')
         thread = threading.Thread(target=storm)
         start = time.monotonic()
         thread.start()
@@ -591,14 +584,14 @@ class Storm(PushCase):
             stop.set()
             thread.join()
 
-        penstock.wait_for(lambda: self.metric(
-            b, 'penstock_redis_pushed_keys_total') - keys >= 0.9 * sent[0],
+        penstock.wait_for(lambda: b.metric(
+            'penstock_redis_pushed_keys_total') - keys >= 0.9 * sent[0],
             what='all pushes')
         print('\n%.0f invalidations/s: a hit took %.2f ms, before %.2f ms; '
               'a change was seen after %.1f ms' % (
                   rate, 1000 * during, 1000 * before, 1000 * max(late)))
         # no look for what was not named; buckets are shared by few
-        self.assertLess(self.metric(b, 'penstock_redis_calls_total') - calls,
+        self.assertLess(b.metric('penstock_redis_calls_total') - calls,
                         sent[0] / 1000 + 20)
         self.assertEqual(self.live(b), 1)
 
@@ -698,7 +691,7 @@ class Purge(PushCase):
         self.assertEqual(self.get(b), (503, 'ERROR'))
         self.store.kill()
         for gw in b, a:
-            self.wait_live(gw, 0)
+            gw.wait_live(0)
             self.assertEqual(self.get(gw)[0], 503)
 
     def test_a_hard_one_that_redis_did_not_get(self):
@@ -924,7 +917,7 @@ class Hostile(PushCase):
                      b'*200\r\n' + b'$%d\r\n%s\r\n' % (len(tag), tag) * 200):
             gw = self.start_fake(self.message(evil))
             penstock.wait_for(lambda: self.fake.told > 2)
-            self.wait_live(gw)
+            gw.wait_live()
             self.assertEqual(self.number(gw), 1000)
 
     def test_no_messages(self):
