@@ -221,9 +221,12 @@ ngx_http_penstock_cells_take(ngx_http_penstock_cells_t *c,
     cell->old = old;
     cell->refresh = old;
 
-    /* who can't ask Redis doesn't know what was changed there */
+    /*
+     * For when it can't be read anew: who can't ask Redis doesn't know what
+     * was changed there.
+     */
 
-    cell->valid = valid && !soft && !(held->flags & PS_CELL_DIRTY)
+    cell->valid = !have && valid && !soft && !(held->flags & PS_CELL_DIRTY)
                   && !ngx_http_penstock_cells_touched(table, held);
 
     if (have) {

@@ -476,7 +476,9 @@ class Gateway(Server):
         def everywhere():
             if self.connected(sport=self.port) == set(self.workers()):
                 return True
-            one()
+            # by themselves they would all go to who was idle last
+            for _ in range(6):
+                one()
 
         wait_for(everywhere, what='a client at each worker', step=0.1)
         return threads

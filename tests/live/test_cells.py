@@ -397,7 +397,9 @@ class Together(Case):
         self.assertEqual(self.stock.requests, 1)
 
     def test_a_worker_that_dies(self):
-        gw = self.start(workers=3, allow=[r'exited on signal 9'])
+        gw = self.start(workers=3, allow=[r'exited on signal 9'],
+                        read='availability_cache_valid 1h;'
+                             'availability_cache_lock on timeout=60s;')
         go = threading.Event()
         first = []
 
