@@ -572,9 +572,9 @@ class Gateway(Server):
 
 class Clock:
     """What servers with .env take for the time of day is set() so many
-    seconds ahead."""
+    seconds ahead.  "sanitized": they have sanitizers where that is tested."""
 
-    def __init__(self):
+    def __init__(self, sanitized=False):
         self.dir = tempfile.mkdtemp(prefix='penstock-clock-')
         name = os.path.join(self.dir, 'clock')
         with open(name, 'wb') as f:
@@ -584,6 +584,11 @@ class Clock:
         subprocess.run(['gcc', '-shared', '-fPIC', '-O2', '-o', library,
                         os.path.join(ROOT, 'tests/tools/clock.c')],
                        check=True)
+        if sanitized and os.environ.get('PENSTOCK_KIND') == 'asan':
+            # which wants to be the first
+            library = subprocess.check_output(
+                ['gcc', '-print-file-name=libasan.so'],
+                text=True).strip() + ' ' + library
         self.env = dict(PENSTOCK_CLOCK=name, LD_PRELOAD=library)
 
     def set(self, seconds):
