@@ -71,17 +71,21 @@ class Checks(penstock.TestCase):
         def grown(name, by):
             it = soak.Soak(None, 0, 600)
             it.samples = [types.SimpleNamespace(
-                worker=5000, master=20000, fds=20, master_fds=11)
-                for _ in range(60)]
-            setattr(it.samples[-1], name, getattr(it.samples[-1], name) + by)
+                worker=3000, master=900, fds=20, master_fds=11, life=n // 30)
+                for n in range(60)]
+            it.life = 1
+            for n, sample in enumerate(it.samples):
+                setattr(sample, name, getattr(sample, name) + by * n)
             it.growth()
             return it.failures
 
-        self.assertEqual(grown('worker', 1000), [])
-        self.assertRegex(grown('fds', 9)[0], 'fds: at most 20')
+        self.assertEqual(grown('worker', 10), [])
+        self.assertRegex(grown('fds', 1)[0], 'fds: 23.5 in the first')
         self.assertRegex(grown('master_fds', 1)[0], 'master_fds')
         if soak.os.environ.get('PENSTOCK_KIND') != 'asan':
-            self.assertRegex(grown('worker', 3000)[0], 'worker')
+            self.assertRegex(grown('worker', 100)[0], 'worker: 3350 in the')
+            self.assertRegex(grown('worker', 300)[0], 'more than 16384 KB')
+            self.assertRegex(grown('master', 100)[0], 'master: ')
 
 
 class Soak(unittest.TestCase):
