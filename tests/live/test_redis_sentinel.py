@@ -752,6 +752,11 @@ class Names(Probe):
         self.assertEqual(sorted(lines), sorted(
             '127.0.0.1:%d' % port for port in set_.ports))
 
+    def test_the_port_of_sentinels(self):
+        gw = self.probe('mode sentinel shop; server 127.255.0.9;')
+        self.assertIsNone(self.where(gw))
+        gw.wait_log(r'redis "main" 127\.255\.0\.9 \(127\.255\.0\.9:26379\)')
+
     def test_no_sentinels(self):
         """A master that is fine is used on, whoever tells of it."""
 
