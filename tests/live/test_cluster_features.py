@@ -457,6 +457,30 @@ class Features(ClusterCase):
         self.assertIn('other', answer.json()['violated-policies'])
         self.assertNotIn('exact', answer.json()['violated-policies'])
 
+    def test_limits_are_asked_side_by_side(self):
+        """While one node does not answer the others have debited already,
+        whichever that is."""
+
+        for turn in range(3):
+            keys = self.keys('b%d-' % turn)
+            names = ['penstock:rl:{%s:%s}' % pair for pair in zip(
+                ('exact', 'other', 'third'), keys)]
+            nodes = [self.cluster.master(name) for name in names]
+            nodes[turn].command('CLIENT', 'PAUSE', 1500, 'ALL')
+            got = []
+            thread = threading.Thread(target=lambda: got.append(
+                self.a.get(self.several(keys)).status))
+            thread.start()
+            try:
+                penstock.wait_for(
+                    lambda: all(nodes[n].command('EXISTS', names[n])
+                                for n in range(3) if n != turn),
+                    deadline=1.3, what='the others have debited')
+                self.assertEqual(got, [])
+            finally:
+                thread.join()
+            self.assertEqual(got, [200])
+
     def test_a_node_is_down_for_one_of_several(self):
         """The limit that nobody can ask decides, as it says, and what the
         others have debited is given back."""
