@@ -537,8 +537,10 @@ class Column:
         skus = [self.sku('cs%d' % n) for n in range(2)]
         self.stock_of('/cells/stale', *skus)
         yield
+        # an answer that took longer than it counts is passed on
         self.same(self.stock_of('/cells/stale', *skus),
-                  ([0, 0], 'STALE' if self.down('erp') else 'MISS'))
+                  *([([0, 0], 'STALE')] if self.down('erp') else
+                    [([0, 0], 'MISS'), ([0, 0], 'PASS')]))
         yield
         time.sleep(1.1)
         self.again(lambda: self.stock_of('/cells/stale', *skus)[1]
