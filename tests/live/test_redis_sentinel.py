@@ -374,12 +374,12 @@ class Failover(Case):
             connection.request('GET', '/stock?sku=D')
             return int(connection.getresponse().read())
 
-        # each is at the old master
-        for n in range(2):
+        # each is at the old master, once it had to ask
+        def asked():
             for connection in worker.values():
                 self.assertEqual(number(connection), 1000)
-        penstock.wait_for(lambda: len(liar.connections) == 2,
-                          what='a connection of each worker')
+            return len(liar.connections) == 2
+        penstock.wait_for(asked, what='a connection of each worker')
         link = re.search(r' addr=\S+:(\d+) .* name=penstock-push ',
                          old.command('CLIENT', 'LIST'))
         holder, = gw.connected(sport=int(link[1]), dport=old.port)
