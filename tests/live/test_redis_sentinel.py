@@ -662,7 +662,7 @@ class Lies(Probe):
     def test_read_only(self):
         """A server that became a replica, and kept its connections."""
 
-        old, new = self.redis(), self.redis()
+        old, new = self.redis(), self.redis('--repl-diskless-sync-delay', '0')
         a = self.liar(address('127.0.0.1', old.port))
         gw = self.probe(self.servers(a.port))
         for port, argv, error in (
