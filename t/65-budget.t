@@ -167,3 +167,14 @@ __DATA__
 ["GET /items?sku=A,B,C&location=X,Y,Z", "GET /items", "GET /items"]
 --- error_code eval
 [200, 200, 429]
+
+
+=== TEST 11: nobody gets more for less by a list that cells can't be made of
+--- pipelined_requests eval
+my $long = 'x' x 129;
+["GET /items?sku=A,B,C&location=", "GET /items?sku=$long,A,B&location=",
+ "GET /items?sku=A,$long&location=,",
+ "GET /items?sku=A&sku=$long&location=%2C+,%20",
+ "GET /items?sku=A&location=L"]
+--- error_code eval
+[200, 200, 200, 200, 429]

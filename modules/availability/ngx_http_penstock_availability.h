@@ -188,6 +188,8 @@ typedef struct {
     uint64_t                              seq;         /* at its start */
     uint64_t                              clock;       /* Redis's, 0: none */
     uint64_t                              asked;       /* ms, Redis */
+    uint64_t                              trusted;     /* till then, ms, where
+                                                          we only confirm */
     uint64_t                              epoch;       /* of the push link,
                                                           before that */
     uint32_t                              record_hash;
@@ -219,6 +221,8 @@ typedef struct {
     unsigned                              soft:1;      /* purged so: stale */
     unsigned                              dropped:1;   /* purged hard, as
                                                           Redis says */
+    unsigned                              softened:1;  /* its record in Redis
+                                                          is there, soft */
     unsigned                              held:1;      /* the main request,
                                                           for a background
                                                           look */
@@ -381,8 +385,8 @@ void ngx_http_penstock_av_release(ngx_http_penstock_av_ctx_t *ctx);
 
 /* _fill.c: the leader's way: Redis, then the upstream */
 
-/* NGX_OK: under way; NGX_DECLINED: no more than what is held was asked for;
-   NGX_ERROR */
+/* NGX_OK: under way; NGX_DONE: what is held stands; NGX_DECLINED: no more
+   than what is held was asked for; NGX_ERROR */
 
 ngx_int_t ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx);
 

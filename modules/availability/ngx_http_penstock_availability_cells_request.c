@@ -335,17 +335,21 @@ ngx_http_penstock_cells_grid(ngx_http_penstock_cells_t *c)
 }
 
 
-/* $availability_cells: how many the query asks for */
+/*
+ * $availability_cells: how many the query asks for.  Limits want to know it
+ * before the cache has its turn, and of what can't be answered by cells too:
+ * the upstream is asked for all of that.
+ */
 
 ngx_int_t
 ngx_http_penstock_cells_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
+    char                             *buf;
     u_char                           *p;
-    ngx_int_t                         rc;
-    ngx_uint_t                        n;
-    ps_cell_axis_t                    axis[PS_CELL_AXES];
-    ps_json_text_t                    none;
+    size_t                            n, count;
+    ngx_uint_t                        k;
+    ps_json_text_t                    name;
     ngx_http_penstock_av_ctx_t       *ctx;
     ngx_http_penstock_av_loc_conf_t  *alcf;
 
@@ -359,9 +363,6 @@ ngx_http_penstock_cells_variable(ngx_http_request_t *r,
         n = ctx->cells->n;
 
     } else {
-
-        /* limits want to know it before the cache has its turn */
-
         alcf = ngx_http_get_module_loc_conf(r,
                                        ngx_http_penstock_availability_module);
 
@@ -371,24 +372,31 @@ ngx_http_penstock_cells_variable(ngx_http_request_t *r,
             return NGX_OK;
         }
 
-        ngx_memzero(axis, sizeof(axis));
-        none.data = "";
-        none.len = 0;
-
-        rc = ngx_http_penstock_cells_axes(r, alcf->items, &none, axis);
-
-        if (rc == NGX_ERROR) {
+        buf = ngx_pnalloc(r->pool, r->args.len + 1);
+        if (buf == NULL) {
             return NGX_ERROR;
         }
 
-        if (axis[0].n == 0) {
-            return NGX_OK;
-        }
+        n = 1;
 
-        n = axis[0].n * (axis[1].asked ? axis[1].n : 1);
+        for (k = 0; k < alcf->items->axes; k++) {
+            name.data = (char *) alcf->items->arg[k].data;
+            name.len = alcf->items->arg[k].len;
+
+            count = ps_cell_query_count(&name, (char *) r->args.data,
+                                        r->args.len, buf);
+
+            if (k == 0 && count == 0) {
+                return NGX_OK;
+            }
+
+            /* no location stands for all of them */
+
+            n *= count ? count : 1;
+        }
     }
 
-    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    p = ngx_pnalloc(r->pool, NGX_INT64_LEN);
     if (p == NULL) {
         return NGX_ERROR;
     }

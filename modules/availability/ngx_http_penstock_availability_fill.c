@@ -11,6 +11,8 @@
 #include "ngx_http_penstock_availability.h"
 
 
+static ngx_uint_t ngx_http_penstock_av_stands(
+    ngx_http_penstock_av_ctx_t *ctx);
 static ngx_uint_t ngx_http_penstock_av_only_if_cached(
     ngx_http_penstock_av_ctx_t *ctx);
 static ngx_int_t ngx_http_penstock_av_denied(ngx_http_penstock_av_ctx_t *ctx);
@@ -38,6 +40,11 @@ ngx_http_penstock_av_fill_start(ngx_http_penstock_av_ctx_t *ctx)
         || ngx_http_penstock_av_l2_look(ctx, ngx_http_penstock_av_looked)
            != NGX_OK)
     {
+        if (ngx_http_penstock_av_stands(ctx)) {
+            ngx_http_penstock_av_release(ctx);
+            return NGX_DONE;
+        }
+
         if (ngx_http_penstock_av_only_if_cached(ctx)) {
             return NGX_DECLINED;
         }
@@ -133,6 +140,23 @@ ngx_http_penstock_av_fill_resume(ngx_http_penstock_av_ctx_t *ctx)
     }
 
     return ctx->background ? NGX_OK : NGX_AGAIN;
+}
+
+
+/*
+ * We lead only to confirm what is held before its time without Redis ends;
+ * where Redis does not answer, it counts for the rest of that.
+ */
+
+static ngx_uint_t
+ngx_http_penstock_av_stands(ngx_http_penstock_av_ctx_t *ctx)
+{
+    uint64_t  now;
+
+    now = ngx_http_penstock_av_now();
+
+    return ctx->have && ctx->valid && now < ctx->trusted
+           && now < ctx->record.created + ctx->record.fresh;
 }
 
 
@@ -363,9 +387,10 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
 
         /* another program has deleted it, or a host has filled it anew */
 
-        if (raw.len == 0
-            || ps_record_parse(&record, (char *) raw.data, raw.len) != 0
-            || record.clock > ctx->record.clock)
+        if (!ctx->softened
+            && (raw.len == 0
+                || ps_record_parse(&record, (char *) raw.data, raw.len) != 0
+                || record.clock > ctx->record.clock))
         {
             ctx->valid = 0;
         }
@@ -385,6 +410,11 @@ ngx_http_penstock_av_looked(ngx_http_penstock_redis_call_t *call,
             ngx_http_penstock_av_release(ctx);
             ctx->final = 1;
         }
+    }
+
+    if (!ctx->looked && ngx_http_penstock_av_stands(ctx)) {
+        ngx_http_penstock_av_release(ctx);
+        ctx->final = 1;
     }
 
     if (!ctx->final && raw.len

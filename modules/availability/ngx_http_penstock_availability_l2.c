@@ -331,6 +331,7 @@ ngx_http_penstock_av_l2_reply(ngx_http_penstock_av_ctx_t *ctx,
 
     ctx->looked = 1;
     ctx->clock = clock;
+    ctx->softened = 0;
 
     if (ctx->have) {
 
@@ -353,11 +354,15 @@ ngx_http_penstock_av_l2_reply(ngx_http_penstock_av_ctx_t *ctx,
     if (bulk->type != REDIS_REPLY_STRING
         || (size_t) bulk->len > 2 * ctx->conf->max_size
         || ps_record_parse(&record, bulk->str, bulk->len) != 0
-        || newest >= record.clock || soft >= record.clock
-        || record.clock >= clock
+        || newest >= record.clock || record.clock >= clock
         || record.created > ngx_http_penstock_av_now()
                             + NGX_HTTP_PENSTOCK_L2_AHEAD)
     {
+        return NGX_OK;
+    }
+
+    if (soft >= record.clock) {
+        ctx->softened = (ctx->have && record.clock <= ctx->record.clock);
         return NGX_OK;
     }
 

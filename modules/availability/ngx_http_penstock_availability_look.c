@@ -84,6 +84,7 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
     }
 
     ctx->forced = 0;
+    ctx->trusted = 0;
     ctx->read = entry.read;
 
     /*
@@ -142,6 +143,8 @@ ngx_http_penstock_av_look(ngx_http_penstock_av_ctx_t *ctx)
             }
 
             /* one request confirms it before the trust ends */
+
+            ctx->trusted = entry.checked + NGX_HTTP_PENSTOCK_TRUST;
 
             verdict = ngx_http_penstock_av_elect(ctx, &entry, 1);
 

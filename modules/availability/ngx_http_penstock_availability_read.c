@@ -201,6 +201,10 @@ ngx_http_penstock_av_follow(ngx_http_penstock_av_ctx_t *ctx,
 
         rc = ngx_http_penstock_av_fill_start(ctx);
 
+        if (rc == NGX_DONE) {
+            return ngx_http_penstock_av_use(ctx, NGX_HTTP_PENSTOCK_AV_HIT);
+        }
+
         if (rc == NGX_DECLINED) {
             return ngx_http_penstock_av_give_up(ctx);
         }

@@ -16,6 +16,8 @@ static int ps_cell_query_axis(const ps_cell_axis_t *axis, unsigned n,
     const ps_form_arg_t *arg);
 static int ps_cell_query_list(ps_cell_axis_t *axis, const char *list,
     size_t len, unsigned max);
+static size_t ps_cell_query_value(const char **p, const char *end,
+    const char **value);
 static uint32_t ps_cell_index_hash(const ps_cell_index_t *index,
     const ps_json_text_t *text);
 
@@ -111,45 +113,92 @@ ps_cell_query_list(ps_cell_axis_t *axis, const char *list, size_t len,
     unsigned max)
 {
     size_t       n;
-    const char  *p, *end, *comma;
+    const char  *p, *end, *value;
 
     p = list;
     end = list + len;
 
     while (p < end) {
-        comma = memchr(p, ',', (size_t) (end - p));
+        n = ps_cell_query_value(&p, end, &value);
 
-        if (comma == NULL) {
-            comma = end;
+        if (n == 0) {
+            continue;
         }
 
-        n = (size_t) (comma - p);
-
-        while (n && (*p == ' ' || *p == '\t')) {
-            p++;
-            n--;
+        if (axis->n == max || n > PS_CELL_ID_MAX) {
+            return -1;
         }
 
-        while (n && (p[n - 1] == ' ' || p[n - 1] == '\t')) {
-            n--;
-        }
-
-        if (n) {
-
-            if (axis->n == max || n > PS_CELL_ID_MAX) {
-                return -1;
-            }
-
-            axis->id[axis->n].id.data = p;
-            axis->id[axis->n].id.len = n;
-            axis->id[axis->n].text.len = 0;
-            axis->n++;
-        }
-
-        p = comma + 1;
+        axis->id[axis->n].id.data = value;
+        axis->id[axis->n].id.len = n;
+        axis->id[axis->n].text.len = 0;
+        axis->n++;
     }
 
     return 0;
+}
+
+
+size_t
+ps_cell_query_count(const ps_json_text_t *name, const char *args, size_t len,
+    char *buf)
+{
+    size_t          n;
+    const char     *p, *end, *list, *last, *value;
+    ps_form_arg_t   arg;
+
+    n = 0;
+    p = args;
+    end = args + len;
+
+    while (ps_form_next(&p, end, &arg)) {
+
+        if (!ps_cell_query_is(&arg, name)) {
+            continue;
+        }
+
+        list = buf;
+        last = buf + ps_form_decode(buf, arg.value, arg.value_len);
+
+        while (list < last) {
+            n += (ps_cell_query_value(&list, last, &value) != 0);
+        }
+    }
+
+    return n;
+}
+
+
+/* the next of a list, and its length, 0 where it is empty */
+
+static size_t
+ps_cell_query_value(const char **p, const char *end, const char **value)
+{
+    size_t       n;
+    const char  *start, *comma;
+
+    start = *p;
+    comma = memchr(start, ',', (size_t) (end - start));
+
+    if (comma == NULL) {
+        comma = end;
+    }
+
+    *p = comma + 1;
+    n = (size_t) (comma - start);
+
+    while (n && (*start == ' ' || *start == '\t')) {
+        start++;
+        n--;
+    }
+
+    while (n && (start[n - 1] == ' ' || start[n - 1] == '\t')) {
+        n--;
+    }
+
+    *value = start;
+
+    return n;
 }
 
 

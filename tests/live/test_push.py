@@ -414,6 +414,24 @@ class Lost(PushCase):
             self.seen(gw, left)
         self.settle()
 
+    def test_reads_while_redis_hangs(self):
+        """Each key costs the ERP about one read a second, not more."""
+
+        a, = self.start(gateways=1)
+        self.settle()
+        self.store.freeze()
+        self.addCleanup(self.store.thaw)
+        self.wait_live(a, 0)
+        before = self.metric(a, 'penstock_availability_fills_total')
+        start = time.monotonic()
+        while time.monotonic() - start < 4:
+            self.number(a)
+            time.sleep(0.05)
+        took = time.monotonic() - start
+        fills = self.metric(a, 'penstock_availability_fills_total') - before
+        self.assertGreater(fills, 1)
+        self.assertLessEqual(fills, took + 1)
+
     def test_a_black_hole(self):
         """No packet comes, no error either: it is noticed within a second,
         and what changed meanwhile shows when the trust ends."""
@@ -644,6 +662,18 @@ class Purge(PushCase):
             self.broken = False
             for gw in b, a:
                 self.seen(gw, left)
+
+    def test_soft_of_what_was_read_once(self):
+        """It is shown at once, before anybody has compared it with Redis."""
+
+        a, b = self.start(read=self.STALE)
+        for n in range(8):
+            sku = 'once-%d' % n
+            for gw in (a,) if n % 2 else (a, b):
+                self.number(gw, sku)
+            self.purge(a, skus=[sku], mode='soft')
+            gw = a if n % 2 else b
+            self.assertEqual(self.get(gw, sku), (200, 'UPDATING'), sku)
 
     def test_soft_where_stale_is_not_allowed(self):
         a, b = self.start()

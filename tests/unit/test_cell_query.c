@@ -104,6 +104,50 @@ query(const char *args, const char *name)
 }
 
 
+static size_t
+count(const char *args)
+{
+    ps_json_text_t  name = { "sku", 3 };
+
+    hold(args, strlen(args));
+
+    return ps_cell_query_count(&name, text, strlen(args), decoded);
+}
+
+
+/* whatever cells make of a list, its values are counted */
+
+static void
+test_count(void **state)
+{
+    int       n;
+    char      args[4 * PS_CELL_AXIS_MAX];
+    unsigned  i;
+
+    (void) state;
+
+    assert_int_equal(count(""), 0);
+    assert_int_equal(count("sku"), 0);
+    assert_int_equal(count("sku=&sku=,&sku=%2C+,%20,"), 0);
+    assert_int_equal(count("sku=A"), 1);
+    assert_int_equal(count("sku=A,A,%42&x=C&s%6Bu=D%2CE"), 5);
+    assert_int_equal(count("skus=A&xsku=B&SKU=C"), 0);
+
+    memset(args, 'x', 200);
+    memcpy(args, "sku=", 4);
+    strcpy(args + 200, ",A,B");
+    assert_int_equal(count(args), 3);
+
+    n = sprintf(args, "sku=");
+
+    for (i = 0; i < PS_CELL_AXIS_MAX + 10; i++) {
+        n += sprintf(args + n, "%u,", i % 10);
+    }
+
+    assert_int_equal(count(args), PS_CELL_AXIS_MAX + 10);
+}
+
+
 static void
 test_query(void **state)
 {
@@ -611,6 +655,7 @@ int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
+        cmocka_unit_test(test_count),
         cmocka_unit_test(test_query),
         cmocka_unit_test(test_rest),
         cmocka_unit_test(test_query_write),
