@@ -45,6 +45,7 @@ ps_recent_keep(ps_recent_t *recent, const void *text, size_t len,
     uint64_t now)
 {
     size_t             size;
+    unsigned char     *data;
     ps_recent_slot_t  *slot;
 
     slot = ps_recent_slot(recent, text, len);
@@ -59,13 +60,15 @@ ps_recent_keep(ps_recent_t *recent, const void *text, size_t len,
 
     if (slot->size < size) {
         free(slot->data);
+        slot->data = NULL;
         slot->size = 0;
 
-        slot->data = malloc(size);
-        if (slot->data == NULL) {
+        data = malloc(size);
+        if (data == NULL) {
             return;
         }
 
+        slot->data = data;
         slot->size = size;
     }
 
