@@ -44,15 +44,16 @@ STOCK_FIELDS = STOCK.replace("empty_gif;", """
 def penstock(redis_port=None, sync="", headers="off"):
     redis = f"redis main {{ server 127.0.0.1:{redis_port}; }}" \
         if redis_port else ""
+    zone = sync or "client"             # keys of their own in Redis
     return f"""
     correlation_id off;
     {redis}
-    rate_limit_zone $arg_k zone=client:10m rate=1000000r/s burst=1000000
+    rate_limit_zone $arg_k zone={zone}:10m rate=1000000r/s burst=1000000
                     {f"redis=main sync={sync}" if redis_port else ""};
     rate_limit_headers {headers};
     server {{
         listen 127.0.0.1:%PORT%;
-        location / {{ rate_limit zone=client; empty_gif; }}
+        location / {{ rate_limit zone={zone}; empty_gif; }}
     }}
 """
 
