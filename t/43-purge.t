@@ -119,7 +119,7 @@ location = /long {
     availability_purge zone=a;
 }
 --- request eval
-["GET /t?sku=A", "POST /long\n{\"tags\":[\"A\"],\"x\":\"" . ("x" x 1000) . "\"}", "GET /t?sku=A",
+["GET /t?sku=A", "POST /long\n{\"tags\":[\"A\"" . (" " x 1000) . "]}", "GET /t?sku=A",
  "POST /long\n{\"all\":true,\"x\":\"" . ("x" x 1048576) . "\"}", "GET /t?sku=A"]
 --- answers: 1 - 2 - 2
 --- error_code eval
@@ -209,9 +209,10 @@ location /tagged/ {
 ["GET /t?sku=A", map { "POST /purge\n$_" }
  '{"skus":"A"}', '{"locations":{}}', '{"skus":[1]}', '{"skus":["A"],"locations":[""]}', '{"mode":"hard"}',
  '{"skus":["A"],"mode":"medium"}', '{"skus":["A"],"mode":1}', '{"skus":["A"],"mode":null}', '{"all":true,"mode":"Hard"}',
+ '{"skus":["A"],"Mode":"hard"}', '{"skus":["A"],"location":["L"]}', '{"all":true,"foo":1}',
  '{"locations":["' . ("x" x 120) . '"]}', '{"skus":[' . CORE::join(",", map { "\"$_\"" } 1 .. 200)
  . '],"locations":[' . CORE::join(",", map { "\"$_\"" } 1 .. 57) . ']}']
 --- answers eval
-"1" . " -" x 11
+"1" . " -" x 14
 --- error_code eval
-[200, (400) x 11]
+[200, (400) x 14]

@@ -356,3 +356,49 @@ location = /b {
 --- answers: 1 1 2 2
 --- response_headers_like eval
 ["X-Status: MISS.*", "X-Status: HIT.*", "X-Status: MISS", "X-Status: HIT"]
+
+
+
+=== TEST 15: a page instead of a failure says once how it came about
+--- config
+location = /e {
+    availability_cache a;
+    error_page 502 =200 /other;
+    proxy_pass http://127.0.0.1:1/;
+}
+
+location = /both {
+    availability_cache a;
+    error_page 502 /none;
+    proxy_pass http://127.0.0.1:1/;
+}
+
+location = /plain {
+    availability_cache a;
+    error_page 502 =200 /static;
+    proxy_pass http://127.0.0.1:1/;
+}
+
+location = /other {
+    availability_cache a;
+    availability_cache_key $uri;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/origin/;
+}
+
+location = /none {
+    availability_cache a;
+    availability_cache_key $uri;
+    proxy_pass http://127.0.0.1:1/;
+}
+
+location = /static {
+    return 200 "later";
+}
+--- request eval
+["GET /e", "GET /both", "GET /plain"]
+--- error_code eval
+[200, 502, 200]
+--- response_headers_like eval
+["Retry-After: \nCache-Status: Penstock; fwd=uri-miss; fwd-status=200",
+ "Retry-After: 1\nCache-Status: Penstock; fwd=uri-miss; fwd-status=502; detail=error",
+ "Retry-After: \nCache-Status: Penstock; fwd=uri-miss; fwd-status=502; detail=error"]

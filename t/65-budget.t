@@ -178,3 +178,10 @@ my $long = 'x' x 129;
  "GET /items?sku=A&location=L"]
 --- error_code eval
 [200, 200, 200, 200, 429]
+
+
+=== TEST 12: nor by asking what may be asked
+--- pipelined_requests eval
+["OPTIONS /t?1", "OPTIONS /t?1", "OPTIONS /t?1", "GET /t?1"]
+--- error_code eval
+[200, 200, 503, 503]

@@ -343,8 +343,10 @@ my %wrong = (
     ],
     rate_limit_status => [
         ['http', 'rate_limit_status 399;', 'invalid status "399", use 400 to '
-         . '599, usually 429'],
+         . '599 without 444 and 494 to 499, usually 429'],
         ['http', 'rate_limit_status 600;', 'invalid status "600"'],
+        ['http', 'rate_limit_status 444;', 'invalid status "444"'],
+        ['http', 'rate_limit_status 497;', 'without 444 and 494 to 499'],
         ['http', 'rate_limit_status many;', '"rate_limit_status" directive '
          . 'invalid number'],
         ['http', "rate_limit_status 429;\n!rate_limit_status 503;",
@@ -393,6 +395,8 @@ my %wrong = (
         ['location', 'availability_cache_items arg=sku list=/items;',
          'needs "arg=", "list=" and an "id=" for each "arg=", for example '
          . '"arg=sku list=/items id=/sku"'],
+        ['location', 'availability_cache_items arg=sku list=/*/x id=/sku;',
+         'the JSON pointer in "list=/*/x" can\'t be used (without "*")'],
         ['location', 'availability_cache_items arg=sku list=items id=/sku;',
          'the JSON pointer in "list=items" can\'t be used (it must begin '
          . 'with "/"), write for example "list=/items"'],

@@ -339,6 +339,6 @@ ngx_http_penstock_av_cache_status(ngx_http_penstock_av_ctx_t *ctx)
 
     value.len = p - value.data;
 
-    return ngx_http_penstock_add_header(r, &name, &value) ? NGX_OK
+    return ngx_http_penstock_put_header(r, &name, &value) ? NGX_OK
                                                           : NGX_ERROR;
 }

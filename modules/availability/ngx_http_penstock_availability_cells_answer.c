@@ -383,6 +383,6 @@ ngx_http_penstock_cells_cache_status(ngx_http_penstock_cells_t *c,
 
     value.len = p - value.data;
 
-    return ngx_http_penstock_add_header(c->request, &name, &value)
+    return ngx_http_penstock_put_header(c->request, &name, &value)
            ? NGX_OK : NGX_ERROR;
 }

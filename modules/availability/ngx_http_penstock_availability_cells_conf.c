@@ -188,6 +188,15 @@ ngx_http_penstock_cells_path(ngx_conf_t *cf, ngx_str_t *param, size_t skip,
     err = ps_json_path_parse(path, (char *) param->data + skip,
                              param->len - skip, buf);
 
+    /* elsewhere it stands for all elements of a list; here for none */
+
+    if (err == NULL && ngx_strnstr(param->data + skip, "/*", param->len - skip)
+        && (param->data[param->len - 1] == '*'
+            || ngx_strnstr(param->data + skip, "/*/", param->len - skip)))
+    {
+        err = "without \"*\"";
+    }
+
     if (err) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "the JSON pointer in \"%V\" can't be used (%s), "

@@ -186,7 +186,13 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
             return ngx_http_penstock_av_write(r, alcf);
         }
 
-        return NGX_DECLINED;
+        /* reads of other kinds are bounded like those that can't be kept */
+
+        if (alcf->budget == NULL
+            || !(r->method & (NGX_HTTP_OPTIONS|NGX_HTTP_PROPFIND)))
+        {
+            return NGX_DECLINED;
+        }
     }
 
     if (alcf->zone == NULL) {
@@ -204,7 +210,9 @@ ngx_http_penstock_av_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_penstock_av_begin(ctx);
+    return (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+           ? ngx_http_penstock_av_begin(ctx)
+           : ngx_http_penstock_av_decline(ctx, NGX_HTTP_PENSTOCK_AV_PASS);
 }
 
 

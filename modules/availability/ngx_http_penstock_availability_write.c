@@ -407,7 +407,7 @@ ngx_http_penstock_av_purge_body(ngx_http_penstock_av_write_t *w)
 {
     json_t              *root, *all, *mode;
     ngx_str_t            body;
-    ngx_uint_t           i, lists, bad;
+    ngx_uint_t           i, known, lists, bad;
     const char          *text;
     ngx_http_request_t  *r;
 
@@ -436,6 +436,7 @@ ngx_http_penstock_av_purge_body(ngx_http_penstock_av_write_t *w)
     mode = json_object_get(root, "mode");
 
     bad = !json_is_object(root) || (all && !json_is_boolean(all));
+    known = (all != NULL) + (mode != NULL);
     lists = 0;
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -454,7 +455,11 @@ ngx_http_penstock_av_purge_body(ngx_http_penstock_av_write_t *w)
         }
     }
 
-    if (lists == 0 && !json_is_true(all)) {
+    /* a name that is mistyped would purge less than was meant */
+
+    if ((lists == 0 && !json_is_true(all))
+        || json_object_size(root) != known + lists)
+    {
         bad = 1;
     }
 

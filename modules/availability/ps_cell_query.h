@@ -56,8 +56,10 @@ int ps_cell_query_ids(ps_cell_axis_t *axis, const char *args, size_t len,
 size_t ps_cell_query_count(const ps_json_text_t *name, const char *args,
     size_t len, char *buf);
 
-/* the same as ps_cell_query_ids() from a checked JSON body; -1 also where the list is none of
-   strings and whole numbers */
+/*
+ * As ps_cell_query_ids(), of a checked JSON body; -1 also where the list is
+ * none of strings and whole numbers.
+ */
 
 int ps_cell_body_ids(ps_cell_axis_t *axis, const ps_json_text_t *body,
     char **buf, unsigned max);

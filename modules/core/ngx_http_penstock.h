@@ -235,6 +235,12 @@ ngx_int_t ngx_http_penstock_upstream_headers(ngx_http_request_t *r);
 ngx_table_elt_t *ngx_http_penstock_add_header(ngx_http_request_t *r,
     ngx_str_t *name, ngx_str_t *value);
 
+/* the same of a header that there is once, though an "error_page" may have
+   led from one location that adds it to another */
+
+ngx_table_elt_t *ngx_http_penstock_put_header(ngx_http_request_t *r,
+    ngx_str_t *name, ngx_str_t *value);
+
 
 /*
  * A refusal as problem details.  The strings must live as long as the
@@ -258,9 +264,10 @@ ngx_int_t ngx_http_penstock_refuse(ngx_http_request_t *r, ngx_uint_t status,
 ngx_int_t ngx_http_penstock_problem_answer(ngx_http_request_t *r,
     ngx_http_penstock_problem_t *problem, ngx_buf_t **out);
 
-/* Retry-After in seconds on the reply */
+/* Retry-After in seconds on the reply; and no more */
 
 ngx_int_t ngx_http_penstock_retry_after(ngx_http_request_t *r, time_t sec);
+void ngx_http_penstock_no_retry(ngx_http_request_t *r);
 
 
 /*

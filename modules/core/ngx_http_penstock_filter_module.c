@@ -102,6 +102,12 @@ ngx_http_penstock_header_filter(ngx_http_request_t *r)
         }
     }
 
+    /* a page that makes good for a refusal asks nobody to come again */
+
+    if (r->error_page && r->headers_out.status < NGX_HTTP_SPECIAL_RESPONSE) {
+        ngx_http_penstock_no_retry(r);
+    }
+
     if (ctx && ctx->problem
         && ctx->problem->status == r->headers_out.status
         && ngx_http_penstock_problem_answer(r, ctx->problem, &ctx->body)

@@ -11,6 +11,11 @@ static ngx_uint_t ngx_http_penstock_replaced(ngx_table_elt_t *h,
     ngx_http_penstock_header_t *headers, ngx_uint_t n);
 static void ngx_http_penstock_known_header(ngx_http_request_t *r,
     ngx_table_elt_t *h, ngx_table_elt_t *value);
+static ngx_table_elt_t *ngx_http_penstock_added(ngx_http_request_t *r,
+    ngx_str_t *name);
+
+
+static ngx_str_t  ngx_http_penstock_retry_name = ngx_string("Retry-After");
 
 
 ngx_int_t
@@ -216,11 +221,66 @@ ngx_http_penstock_add_header(ngx_http_request_t *r, ngx_str_t *name,
 }
 
 
+ngx_table_elt_t *
+ngx_http_penstock_put_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = r->internal ? ngx_http_penstock_added(r, name) : NULL;
+
+    if (h == NULL) {
+        return ngx_http_penstock_add_header(r, name, value);
+    }
+
+    h->value = *value;
+
+    return h;
+}
+
+
+/* what was added under this name, before a redirect */
+
+static ngx_table_elt_t *
+ngx_http_penstock_added(ngx_http_request_t *r, ngx_str_t *name)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &r->headers_out.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (h[i].hash && h[i].key.len == name->len
+                && ngx_memcmp(h[i].key.data, name->data, name->len) == 0)
+            {
+                return &h[i];
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+void
+ngx_http_penstock_no_retry(ngx_http_request_t *r)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_http_penstock_added(r, &ngx_http_penstock_retry_name);
+
+    if (h) {
+        h->hash = 0;
+    }
+}
+
+
 ngx_int_t
 ngx_http_penstock_retry_after(ngx_http_request_t *r, time_t sec)
 {
-    ngx_str_t         value;
-    static ngx_str_t  name = ngx_string("Retry-After");
+    ngx_str_t  value;
 
     value.data = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
     if (value.data == NULL) {
@@ -229,9 +289,7 @@ ngx_http_penstock_retry_after(ngx_http_request_t *r, time_t sec)
 
     value.len = ngx_sprintf(value.data, "%T", sec) - value.data;
 
-    if (ngx_http_penstock_add_header(r, &name, &value) == NULL) {
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
+    return ngx_http_penstock_put_header(r, &ngx_http_penstock_retry_name,
+                                        &value)
+           ? NGX_OK : NGX_ERROR;
 }

@@ -310,10 +310,16 @@ ngx_http_penstock_ratelimit_status(ngx_conf_t *cf, void *post, void *data)
 {
     ngx_uint_t  *status = data;
 
-    if (*status < 400 || *status > 599) {
+    /* nginx closes the connection for 444, and has uses of its own for those
+       from 494 to 499 */
+
+    if (*status < 400 || *status > 599 || *status == NGX_HTTP_CLOSE
+        || (*status >= NGX_HTTP_NGINX_CODES
+            && *status <= NGX_HTTP_CLIENT_CLOSED_REQUEST))
+    {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid status \"%ui\", use 400 to 599, usually "
-                           "429", *status);
+                           "invalid status \"%ui\", use 400 to 599 without "
+                           "444 and 494 to 499, usually 429", *status);
         return NGX_CONF_ERROR;
     }
 

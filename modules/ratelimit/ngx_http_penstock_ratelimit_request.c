@@ -274,11 +274,17 @@ ngx_http_penstock_ratelimit_rate(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    if (ps_gcra_rate((char *) value.data, value.len, &rate) != 0
-        || ps_gcra_limit(item->limit, &rate, zone->burst) != 0)
-    {
+    if (ps_gcra_rate((char *) value.data, value.len, &rate) != 0) {
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "rate_limit_zone \"%V\": invalid rate \"%V\"",
+                      &zone->name, &value);
+        return NGX_ERROR;
+    }
+
+    if (ps_gcra_limit(item->limit, &rate, zone->burst) != 0) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "rate_limit_zone \"%V\": rate \"%V\" is too low for "
+                      "its burst, or too high",
                       &zone->name, &value);
         return NGX_ERROR;
     }
