@@ -422,13 +422,13 @@ class Lost(PushCase):
         self.store.freeze()
         self.addCleanup(self.store.thaw)
         self.wait_live(a, 0)
-        before = self.metric(a, 'penstock_availability_fills_total')
+        before = a.metric('penstock_availability_fills_total')
         start = time.monotonic()
         while time.monotonic() - start < 4:
             self.number(a)
             time.sleep(0.05)
         took = time.monotonic() - start
-        fills = self.metric(a, 'penstock_availability_fills_total') - before
+        fills = a.metric('penstock_availability_fills_total') - before
         self.assertGreater(fills, 1)
         self.assertLessEqual(fills, took + 1)
 
