@@ -25,6 +25,10 @@ our $HttpConfig = <<'_EOC_';
             return 503 "later";
         }
 
+        location = /missing {
+            return 404 "the origin's own words";
+        }
+
         location = /limit {
             return 400 "{code: LIMIT_REACHED}";
         }
@@ -265,3 +269,50 @@ location /x {
 --- request
 POST /x
 --- error_code: 201
+
+
+
+=== TEST 11: what "proxy_intercept_errors" has a page for was answered
+--- http_config eval: $::HttpConfig
+--- config
+location ~ ^/(missing|slow)$ {
+    idempotency keys;
+    proxy_intercept_errors on;
+    error_page 404 /page;
+    error_page 503 /page;
+    proxy_pass http://origin;
+}
+location = /page {
+    return 200 "a page";
+}
+--- request eval
+["POST /missing", "POST /missing", "POST /slow", "POST /slow"]
+--- more_headers
+Idempotency-Key: "a"
+--- error_code eval
+[404, 409, 503, 503]
+--- response_body_like eval
+["^a page", "idempotency-answer-not-kept", "^a page", "^a page"]
+
+
+
+=== TEST 12: another path is another request, though nginx may see one
+--- http_config eval: $::HttpConfig
+--- config
+location ~ ^/(a|x) {
+    idempotency keys;
+    add_header X-Status $idempotency_status;
+    proxy_pass http://origin;
+}
+--- request eval
+["DELETE /a/b", "DELETE /a%2Fb", "DELETE /a//b", "DELETE /x/../a/b",
+ "DELETE /a/b?q", "DELETE /a%2Fb"]
+--- more_headers
+Idempotency-Key: "a"
+--- error_code eval
+[201, 201, 201, 201, 422, 201]
+--- response_body_like eval
+["^DELETE /a/b ", "^DELETE /a%2Fb ", "^DELETE /a//b ", "^DELETE /x/\\.\\./a/b ",
+ "idempotency-key-reused", "^DELETE /a%2Fb "]
+--- response_headers eval
+[("Idempotent-Replayed: ") x 5, "Idempotent-Replayed: true"]

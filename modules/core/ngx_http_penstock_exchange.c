@@ -326,6 +326,9 @@ ngx_http_penstock_exchange_done(ngx_http_request_t *sr, void *data,
         x->complete = 0;
     }
 
+    x->intercepted = !x->header && sr->upstream
+                     && sr->upstream->headers_in.status_n == x->status;
+
     x->unsent = !x->header
                 && (sr->upstream == NULL || !sr->upstream->request_sent);
 

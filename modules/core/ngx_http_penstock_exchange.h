@@ -120,6 +120,9 @@ struct ngx_http_penstock_exchange_s {
     unsigned                        upstream:1;  /* a server's answer, not a
                                                     page of nginx */
     unsigned                        header:1;    /* captured */
+    unsigned                        intercepted:1;  /* the status is the
+                                                    upstream's, the rest was
+                                                    thrown away */
     unsigned                        refused:1;   /* by a gate */
     unsigned                        unsent:1;    /* no byte of the request has
                                                     left, or it was refused by

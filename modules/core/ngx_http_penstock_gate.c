@@ -173,6 +173,7 @@ ngx_http_penstock_exchange_judge(ngx_http_penstock_exchange_t *x)
         x->too_large = 0;
         x->upstream = 0;
         x->header = 0;
+        x->intercepted = 0;
         x->unsent = 0;
         ngx_str_null(&x->answer);
 
@@ -313,6 +314,8 @@ ngx_http_penstock_gate_handler(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, r);
 
+    rc = NGX_DECLINED;
+
     if (!x->refused) {
         rc = ngx_http_penstock_gate_enter(x);
 
@@ -330,15 +333,24 @@ ngx_http_penstock_gate_handler(ngx_event_t *ev)
             ngx_http_run_posted_requests(c);
             return;
         }
+    }
 
-        if (rc == NGX_OK) {
+    /* a gate that let it in at once may have said to go on, too: once is
+       enough, as a second time would send it again */
 
-            /* from here on it is under way, whether or not its client stays */
+    x->held = 0;
 
-            ngx_http_penstock_unwatch(r);
-        }
+    if (x->event.posted) {
+        ngx_delete_posted_event(&x->event);
+    }
 
-        if (rc == NGX_OK && ngx_http_penstock_exchange_send(x) != NGX_OK) {
+    if (rc == NGX_OK) {
+
+        /* from here on it is under way, whether or not its client stays */
+
+        ngx_http_penstock_unwatch(r);
+
+        if (ngx_http_penstock_exchange_send(x) != NGX_OK) {
             x->status = NGX_HTTP_INTERNAL_SERVER_ERROR;
             x->refused = 1;
             x->unsent = 1;
@@ -352,8 +364,6 @@ ngx_http_penstock_gate_handler(ngx_event_t *ev)
 
         x->handler(x);
     }
-
-    x->held = 0;
 
     ngx_http_finalize_request(r, NGX_DONE);
 

@@ -44,7 +44,10 @@ static void ngx_http_penstock_credentials_cleanup(void *data);
 
 static ngx_int_t ngx_http_penstock_credentials_header_filter(
     ngx_http_request_t *r);
+static ngx_int_t ngx_http_penstock_credentials_variable(
+    ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data);
 
+static ngx_int_t ngx_http_penstock_credentials_add_variables(ngx_conf_t *cf);
 static void *ngx_http_penstock_credentials_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_penstock_credentials_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_penstock_credentials_merge_loc_conf(ngx_conf_t *cf,
@@ -80,7 +83,7 @@ static ngx_command_t  ngx_http_penstock_credentials_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_penstock_credentials_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_http_penstock_credentials_add_variables,   /* preconfiguration */
     ngx_http_penstock_credentials_init,    /* postconfiguration */
 
     ngx_http_penstock_credentials_create_main_conf,
@@ -411,6 +414,60 @@ ngx_http_penstock_credentials_header_filter(ngx_http_request_t *r)
     }
 
     return ngx_http_next_header_filter(r);
+}
+
+
+/*
+ * $http_authorization is what the client has sent, also while the gateway's
+ * token stands in its place for the upstream: a client may leave then, and
+ * an "error_page" may lead to where this is printed.
+ */
+
+static ngx_int_t
+ngx_http_penstock_credentials_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_table_elt_t                      *h;
+    ngx_http_penstock_credentials_ctx_t  *ctx;
+
+    r = r->main;
+    h = r->headers_in.authorization;
+
+    ctx = ngx_http_penstock_get_state(r, NGX_HTTP_PENSTOCK_CREDENTIALS);
+
+    if (ctx && ctx->replaced) {
+        h = ctx->authorization;
+    }
+
+    if (h == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    v->data = h->value.data;
+    v->len = h->value.len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_penstock_credentials_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var;
+    static ngx_str_t      name = ngx_string("http_authorization");
+
+    var = ngx_http_add_variable(cf, &name, 0);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    var->get_handler = ngx_http_penstock_credentials_variable;
+
+    return NGX_OK;
 }
 
 

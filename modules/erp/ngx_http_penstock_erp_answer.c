@@ -132,6 +132,13 @@ ngx_http_penstock_erp_answer(ngx_http_penstock_erp_ctx_t *ctx)
                    "sent.", 1);
     }
 
+    if (x->intercepted) {
+
+        /* the page that "error_page" has for it */
+
+        return ngx_http_penstock_exchange_answer(r, x);
+    }
+
     if (!ctx->unsafe) {
         return ngx_http_penstock_erp_answer_read(ctx);
     }
@@ -199,7 +206,7 @@ ngx_http_penstock_erp_serialize(ngx_http_penstock_exchange_t *x,
 
     ngx_str_null(out);
 
-    if (x->file || x->too_large) {
+    if (x->file || x->too_large || !x->header) {
         return NGX_OK;
     }
 

@@ -145,7 +145,7 @@ static ngx_int_t
 ngx_http_penstock_erp_digest(ngx_http_penstock_erp_claim_t *claim,
     ngx_http_penstock_erp_loc_conf_t *conf)
 {
-    u_char               sizes[4 * sizeof(size_t)];
+    u_char              *query, sizes[4 * sizeof(size_t)];
     ngx_int_t            rc;
     ngx_str_t            part[6], client, body;
     ngx_http_request_t  *r;
@@ -163,12 +163,20 @@ ngx_http_penstock_erp_digest(ngx_http_penstock_erp_claim_t *claim,
 
     part[1] = client;
     part[2] = r->method_name;
-    part[3] = r->uri;
     part[4] = claim->text;
+
+    /* as the client wrote it: to the ERP "a%2Fb" is not "a/b" */
+
+    part[3] = r->unparsed_uri;
+    query = ngx_strlchr(part[3].data, part[3].data + part[3].len, '?');
+
+    if (query) {
+        part[3].len = query - part[3].data;
+    }
 
     ngx_memcpy(sizes, &client.len, sizeof(size_t));
     ngx_memcpy(sizes + sizeof(size_t), &r->method_name.len, sizeof(size_t));
-    ngx_memcpy(sizes + 2 * sizeof(size_t), &r->uri.len, sizeof(size_t));
+    ngx_memcpy(sizes + 2 * sizeof(size_t), &part[3].len, sizeof(size_t));
     ngx_memcpy(sizes + 3 * sizeof(size_t), &claim->text.len, sizeof(size_t));
 
     part[0].data = sizes;

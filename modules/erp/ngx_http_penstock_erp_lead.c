@@ -473,7 +473,7 @@ ngx_http_penstock_erp_outcome(ngx_http_penstock_exchange_t *x)
 
     /* a page of nginx's own, after the request has left, or half an answer */
 
-    if (!x->complete || !x->upstream) {
+    if (!x->intercepted && (!x->complete || !x->upstream)) {
         return NGX_HTTP_PENSTOCK_ERP_LOST;
     }
 

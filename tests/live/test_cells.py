@@ -834,6 +834,7 @@ class Hosts(Case):
         """On both hosts, in the middle of anything."""
 
         a, b = self.start_two(workers=3, allow=[r'exited on signal 9',
+                                                r'was locked by',
                                                 r'died while it wrote'])
         rnd = random.Random(7)
         end = time.monotonic() + 6

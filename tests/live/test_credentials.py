@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -22,6 +23,9 @@ SECRET = 'shhh!&=+ secret'
 
 CONF = '''
     availability_zone a:1m;
+    erp_budget_zone   places:1m limit=4;
+    log_format seen   '$request $status "$http_authorization"';
+    idempotency_zone  keys:1m;
 
     oauth_client erp {
         token_endpoint     /_token;
@@ -74,6 +78,36 @@ CONF = '''
             proxy_pass http://127.0.0.1:%%ERP%%;
         }
 
+        location /governed {
+            erp_budget  places;
+            idempotency keys;
+            proxy_pass  http://127.0.0.1:%%ERP%%;
+        }
+
+        location /fill {
+            erp_budget places;
+            availability_cache a;
+            availability_cache_key $request_uri;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
+        location /left {
+            access_log   %%DIR%%/access.log seen;
+            proxy_pass   http://127.0.0.1:%%ERP%%;
+        }
+
+        location /lost {
+            proxy_intercept_errors on;
+            error_page   404 502 504 = /shown;
+            proxy_read_timeout 200ms;
+            proxy_pass   http://127.0.0.1:%%ERP%%;
+        }
+
+        location = /shown {
+            access_log   %%DIR%%/access.log seen;
+            return 200 "sent: $http_authorization";
+        }
+
         location /mirrored {
             mirror /copy;
             proxy_pass http://127.0.0.1:%%ERP%%;
@@ -104,6 +138,8 @@ class Test(penstock.TestCase):
 
     def servers(self, workers=1, refresh='60s', lifetime=300, **kw):
         self.lifetime, self.delay, self.broken = lifetime, 0, False
+        self.late = threading.Event()
+        self.addCleanup(self.late.set)
         self.bad = set()        # tokens that the ERP does not take (any more)
         self.secret = SECRET
         self.authorization = self.origin(self.issue)
@@ -130,6 +166,10 @@ class Test(penstock.TestCase):
                      'expires_in': self.lifetime})
 
     def serve(self, h):
+        if h.path.startswith(('/left', '/lost/slow')):
+            self.late.wait(5)
+        if h.path == '/lost/none':
+            return h.send(404, b'none')
         token = (h.headers.get('Authorization') or '').partition(' ')[2]
         if not token.startswith('token-') or token in self.bad:
             return h.send(401, {'error': 'invalid_token'},
@@ -170,6 +210,49 @@ class Test(penstock.TestCase):
         self.assertEqual(headers['Content-Type'],
                          'application/x-www-form-urlencoded')
 
+    def governed(self, n):
+        """A write with a key, one without, and a fill, to take a place."""
+
+        return {
+            '/governed/key%d' % n: ('POST', {'Idempotency-Key': '"%d"' % n}),
+            '/governed/any%d' % n: ('POST', {}),
+            '/governed/get%d' % n: ('GET', {}),
+            '/fill/%d' % n: ('GET', {})}
+
+    def send(self, path, method, headers):
+        return self.gw.request(method, path, headers,
+                               b'order' if method == 'POST' else None)
+
+    def test_sent_once_where_the_token_is_waited_for(self):
+        """By those that find a place at once when it is there."""
+
+        for n in range(4):
+            for path, how in self.governed(n).items():
+                with self.subTest(path):
+                    self.servers()
+                    self.delay = .1
+                    self.assertEqual(self.send(path, *how).status, 200)
+                    self.assertEqual(len(self.seen(path)), 1)
+                    self.gw.teardown()
+
+    def test_sent_once_where_many_wait(self):
+        self.servers(workers=2)
+        self.delay = .3
+        ways = {k: v for n in range(8) for k, v in self.governed(n).items()}
+        got = penstock.together([lambda w=w: self.send(w[0], *w[1])
+                                 for w in ways.items()])
+        self.assertEqual({r.status for r in got}, {200})
+        for path in ways:
+            self.assertEqual(len(self.seen(path)), 1, path)
+
+    def test_sent_twice_where_the_first_was_refused(self):
+        self.servers()
+        for path, how in self.governed(0).items():
+            with self.subTest(path):
+                self.refuse()
+                self.assertEqual(self.send(path, *how).status, 200)
+                self.assertEqual(len(self.seen(path)), 2)
+
     def test_refused_by_the_erp(self):
         self.servers()
         for way, method in (('/read?1', 'GET'), ('/write', 'POST'),
@@ -187,6 +270,24 @@ class Test(penstock.TestCase):
                 self.assertEqual(len(self.seen(way)) - before, 2)
                 if method == 'POST':
                     self.assertEqual(self.seen(way)[-1][3], b'{"sku":1}')
+
+    def test_seen_by_nobody_else(self):
+        """Not in the log of a client that left, nor on an error page."""
+
+        self.servers()
+        own = {'Authorization': 'Bearer own'}
+        for path in '/lost/none', '/lost/slow':
+            got = self.gw.get(path, own)
+            self.assertEqual(got.text, 'sent: Bearer own')
+        client = socket.create_connection(('127.0.0.1', self.gw.port))
+        client.sendall(b'GET /left HTTP/1.1\r\nHost: a\r\n'
+                       b'Authorization: Bearer own\r\n\r\n')
+        penstock.wait_for(lambda: self.seen('/left'))
+        client.close()
+        penstock.wait_for(lambda: '/left' in self.gw.read('access.log'))
+        self.assertIn('GET /left HTTP/1.1 499 "Bearer own"',
+                      self.gw.read('access.log'))
+        self.assertIn('token-1', self.seen('/left')[0][2]['Authorization'])
 
     def refuse(self):
         """The token that is held is of no use any more."""
