@@ -212,6 +212,12 @@ my %wrong = (
     ],
     idempotency => [
         ['location', 'idempotency nowhere;', 'zone "nowhere" is not defined'],
+        ['http', "idempotency_zone a:1m;\n!idempotency a pass=Host;",
+         'the header "Host" has a meaning of its own'],
+        ['http', "idempotency_zone a:1m;\n!idempotency a pass=content-type;",
+         'the header "content-type" has a meaning of its own'],
+        ['http', "idempotency_zone a:1m;\n!idempotency a pass=a:b;",
+         '"a:b" is no header name'],
         ['http', "erp_budget_zone a:1m limit=1;\n!idempotency a;", 'zone "a" '
          . 'is not defined'],
         ['http', "idempotency_zone a:1m;\n!idempotency a ttl=1s lease=1s;",

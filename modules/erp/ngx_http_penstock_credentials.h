@@ -115,6 +115,11 @@ ngx_int_t ngx_http_penstock_token_zone(ngx_conf_t *cf,
 ngx_int_t ngx_http_penstock_token(ngx_http_penstock_bearer_t *bearer,
     ngx_http_request_t *host, ngx_pool_t *pool, ngx_str_t *value);
 
+/* at configuration time: whether the gateway may set a request header of
+   that name for the upstream; NGX_ERROR: reported already */
+
+ngx_int_t ngx_http_penstock_upstream_name(ngx_conf_t *cf, ngx_str_t *name);
+
 /* whether there seems to be one */
 
 ngx_uint_t ngx_http_penstock_token_ready(ngx_http_penstock_client_t *client);

@@ -95,16 +95,11 @@ ngx_http_penstock_erp_authorization(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
-char *
-ngx_http_penstock_erp_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_int_t
+ngx_http_penstock_upstream_name(ngx_conf_t *cf, ngx_str_t *name)
 {
-    u_char                                      c;
-    ngx_str_t                                  *value;
-    ngx_uint_t                                  i;
-    ngx_http_penstock_identity_t               *identity;
-    ngx_http_compile_complex_value_t            ccv;
-    ngx_http_penstock_credentials_loc_conf_t   *clcf = conf;
-    ngx_http_penstock_credentials_main_conf_t  *cmcf;
+    u_char      c;
+    ngx_uint_t  i;
 
     static ngx_str_t  own[] = {
         ngx_string("Host"), ngx_string("Content-Length"),
@@ -113,10 +108,8 @@ ngx_http_penstock_erp_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         ngx_string("Expect"), ngx_null_string
     };
 
-    value = cf->args->elts;
-
-    for (i = 0; i < value[1].len; i++) {
-        c = value[1].data[i];
+    for (i = 0; i < name->len; i++) {
+        c = name->data[i];
 
         if (c != '-' && (c < '0' || c > '9')
             && ((c | 0x20) < 'a' || (c | 0x20) > 'z'))
@@ -125,22 +118,41 @@ ngx_http_penstock_erp_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    if (value[1].len == 0 || i < value[1].len) {
+    if (name->len == 0 || i < name->len) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"%V\" is no header name: use letters, digits and "
-                           "\"-\", as in X-Client-ID", &value[1]);
-        return NGX_CONF_ERROR;
+                           "\"-\", as in X-Client-ID", name);
+        return NGX_ERROR;
     }
 
     for (i = 0; own[i].len; i++) {
-        if (own[i].len == value[1].len
-            && ngx_strncasecmp(own[i].data, value[1].data, own[i].len) == 0)
+        if (own[i].len == name->len
+            && ngx_strncasecmp(own[i].data, name->data, own[i].len) == 0)
         {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "the header \"%V\" has a meaning of its own: "
-                               "choose another name", &value[1]);
-            return NGX_CONF_ERROR;
+                               "choose another name", name);
+            return NGX_ERROR;
         }
+    }
+
+    return NGX_OK;
+}
+
+
+char *
+ngx_http_penstock_erp_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t                                  *value;
+    ngx_http_penstock_identity_t               *identity;
+    ngx_http_compile_complex_value_t            ccv;
+    ngx_http_penstock_credentials_loc_conf_t   *clcf = conf;
+    ngx_http_penstock_credentials_main_conf_t  *cmcf;
+
+    value = cf->args->elts;
+
+    if (ngx_http_penstock_upstream_name(cf, &value[1]) != NGX_OK) {
+        return NGX_CONF_ERROR;
     }
 
     if (clcf->identity == NGX_CONF_UNSET_PTR) {

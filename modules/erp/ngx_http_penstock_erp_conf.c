@@ -3,6 +3,7 @@
  * Directives of idempotency keys, and what all directives here share.
  */
 
+#include "ngx_http_penstock_credentials.h"
 #include "ngx_http_penstock_erp.h"
 
 
@@ -241,6 +242,12 @@ ngx_http_penstock_erp_idempotency(ngx_conf_t *cf, ngx_command_t *cmd,
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"lease=\" of \"%V\" must be shorter than "
                            "\"ttl=\"", &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (elcf->pass.data
+        && ngx_http_penstock_upstream_name(cf, &elcf->pass) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
