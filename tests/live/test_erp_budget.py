@@ -171,8 +171,10 @@ class Budget(Case):
         os.kill(self.gw[0].workers()[0], signal.SIGKILL)
         self.gw[0].allow.append(penstock.re.compile('exited on signal 9'))
         join(threads)
-        done = [a for a in got if getattr(a, 'status', 0) == 201]
-        self.assertGreater(len(done), 8)
+        # the kernel may have given it any number of the connections
+        told = [a for a in got if hasattr(a, 'status')]
+        done = [a for a in told if a.status == 201]
+        self.assertGreaterEqual(len(done), len(told) // 2)
         self.assertLessEqual(self.stats()['highest_concurrency'], self.limit)
         # and its places come back
         got, threads = crowd([lambda n=n: self.write(n % len(self.gw))

@@ -212,9 +212,12 @@ class Test(penstock.TestCase):
 
         fake, gw = self.fake(answer, block='timeout command=5s;')
 
-        for _ in range(5):
+        for n in range(1, 6):
             penstock.wait_for(lambda: self.ask(gw, 'X')['replies']
                               == ['last'])
+            # what is sent before it has seen the end is lost, rightly
+            penstock.wait_for(lambda: gw.log().count(
+                'closed an idle connection') >= n)
 
         self.assertNotIn('[error]', gw.log())
 
