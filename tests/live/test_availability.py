@@ -247,13 +247,15 @@ class Stampede(AvailabilityCase):
 class Workers(AvailabilityCase):
 
     def test_leaders_worker_is_killed(self):
-        origin = self.origin(lambda h: (time.sleep(1.0), h.send(
+        killed = threading.Event()
+        origin = self.origin(lambda h: (killed.wait(10), h.send(
             200, h.path, {'Cache-Control': 'max-age=60'})))
         self.start(origin, workers=2, allow=['exited on signal 9'])
 
         for n in range(3):
             sku = 'K%d' % n
             del origin.requests[:]
+            killed.clear()
             status = []
 
             def one():
@@ -272,6 +274,7 @@ class Workers(AvailabilityCase):
             victim, = self.gw.connected(dport=origin.port)
             start = time.monotonic()
             os.kill(victim, signal.SIGKILL)
+            killed.set()
             for thread in threads:
                 thread.join(20)
                 self.assertFalse(thread.is_alive(), 'a request hangs')
