@@ -93,7 +93,13 @@ class Test(penstock.TestCase):
         clients = self.clients(gw, len(paths))
         pid, = gw.workers()
         os.kill(pid, signal.SIGSTOP)
+
+        def stopped():
+            with open('/proc/%d/stat' % pid) as file:
+                return file.read().rpartition(')')[2].split()[0] == 'T'
+
         try:
+            penstock.wait_for(stopped, what='the worker is stopped')
             for client, path in zip(clients, paths):
                 client.send(path)
         finally:
