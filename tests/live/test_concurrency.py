@@ -158,7 +158,7 @@ class Test(penstock.TestCase):
             # at once, and not only when a lease in Redis has ended
 
             self.wait_free(gw, deadline=5)
-            gw.stop(signal.SIGKILL)
+            gw.stop()
 
     def test_reload(self):
         """Slots of the old worker's requests count for the new one's."""
