@@ -74,7 +74,7 @@ CONF = '''
         rate_limit zone=address before_auth;
         rate_limit zone=client;
 
-        error_page 404 405 413 414 500 502 504 /.problem;
+        error_page 404 405 413 414 416 500 502 504 /.problem;
         error_page 494 =431 /.problem;
 
         location = /.problem {
@@ -396,7 +396,7 @@ class Test(penstock.TestCase):
         if not data:
             return None
 
-        reply = Reply(data)
+        reply = Reply(data.removeprefix(b'HTTP/1.1 100 Continue\r\n\r\n'))
         kind = reply.get(b'content-type') or b''
 
         if method == b'HEAD':
@@ -633,10 +633,13 @@ class Test(penstock.TestCase):
                  [b'Accept: */*'] * 1000, [b'If-None-Match: "x"'] * 300]
 
         for lines in many:
-            answer = self.ask(b'/raw?sku=a', headers=lines, shut=True)
-            self.assertTrue(answer is None or answer.status in (
+            # half a connection is a client that has gone: only where a body
+            # is announced that doesn't come
+            announced = lines[0].startswith((b'Content-L', b'Transfer-E'))
+            answer = self.ask(b'/raw?sku=a', headers=lines, shut=announced)
+            self.assertIn(answer.status if answer else None, (
                 200, 206, 304, 400, 401, 404, 408, 411, 412, 413, 416, 431,
-                501), (lines[0][:100], answer))
+                501) + (None,) * announced, (lines[0][:100], answer))
 
         # more than one credential is no request at all (RFC 6750, 3.1)
         self.assertEqual(self.ask(headers=[auth]).status, 400)
