@@ -96,6 +96,7 @@ typedef struct {
     ngx_event_t                          tick;
     ngx_event_t                          renew;
     ngx_http_penstock_redis_call_t       poll;
+    ngx_http_penstock_redis_call_t       renewal;
     uint64_t                             ids;
     ngx_str_t                            prefix;     /* of Redis' keys */
     u_char                               worker[16];
@@ -105,8 +106,10 @@ typedef struct {
     ngx_http_penstock_erp_busy_t         busy[NGX_HTTP_PENSTOCK_ERP_BUSY];
     ngx_uint_t                           nbusy;
     unsigned                             polling:1;
+    unsigned                             renewing:1;
     unsigned                             named:1;    /* "worker" is */
     unsigned                             sharing:1;  /* Redis has answered */
+    unsigned                             idle:1;     /* and Redis knows */
 
     ngx_int_t                            granted;
     ngx_int_t                            queued;
@@ -414,6 +417,8 @@ void ngx_http_penstock_erp_budget_setup(
 typedef struct {
     ngx_slab_pool_t                     *shpool;
     ngx_atomic_t                         changes;
+    ngx_atomic_t                         answered;  /* ms: when Redis last
+                                                       told any worker here */
     ps_budget_t                          table;
 } ngx_http_penstock_erp_places_t;
 

@@ -149,6 +149,8 @@ static void
 ngx_http_penstock_erp_limits(ngx_http_penstock_erp_budget_t *budget,
     ps_budget_limits_t *limits)
 {
+    ngx_http_penstock_erp_places_t  *places;
+
     limits->limit = (unsigned) (budget->redis ? budget->alone
                                               : budget->limit);
     limits->writes = (unsigned) ngx_min(budget->writes, limits->limit);
@@ -158,11 +160,24 @@ ngx_http_penstock_erp_limits(ngx_http_penstock_erp_budget_t *budget,
         return;
     }
 
-    if (limits->writes == limits->limit && budget->writes < budget->limit) {
+    if (limits->limit && limits->writes == limits->limit
+        && budget->writes < budget->limit)
+    {
         limits->writes = limits->limit - 1;
     }
 
-    if ((ngx_msec_int_t) (budget->alone_from - ngx_current_msec) > 0) {
+    /*
+     * While Redis answers another worker of this host, it is there for the
+     * other hosts too, who then share the whole limit among them: one that
+     * is cut off alone waits.
+     */
+
+    places = ngx_http_penstock_zone_data(budget->shm_zone);
+
+    if ((ngx_msec_int_t) (budget->alone_from - ngx_current_msec) > 0
+        || ngx_http_penstock_age(places->answered)
+           < NGX_HTTP_PENSTOCK_ERP_PAUSE)
+    {
         limits->limit = 0;
     }
 }
@@ -498,6 +513,7 @@ ngx_http_penstock_erp_tick(ngx_event_t *ev)
 static void
 ngx_http_penstock_erp_renew(ngx_event_t *ev)
 {
+    ngx_uint_t                        idle;
     ngx_queue_t                      *q;
     ngx_http_penstock_erp_budget_t   *budget = ev->data;
     ngx_http_penstock_erp_places_t   *places;
@@ -527,17 +543,27 @@ ngx_http_penstock_erp_renew(ngx_event_t *ev)
 
     ngx_shmtx_unlock(&places->shpool->mutex);
 
-    /* once more when nothing is left: so that Redis knows */
+    idle = ngx_queue_empty(&budget->waiting)
+           && ngx_queue_empty(&budget->held);
 
-    if (budget->redis) {
+    /*
+     * Once more when nothing is left: so that Redis knows.  And while nobody
+     * of this host asks: so that the host knows whether Redis answers.
+     */
+
+    if (budget->redis
+        && (!idle || !budget->idle
+            || ngx_http_penstock_age(places->answered)
+               >= NGX_HTTP_PENSTOCK_ERP_RENEW / 2))
+    {
         ngx_http_penstock_erp_remote_renew(budget);
     }
 
-    if (ngx_queue_empty(&budget->waiting) && ngx_queue_empty(&budget->held)) {
-        return;
-    }
+    budget->idle = idle;
 
-    ngx_add_timer(ev, NGX_HTTP_PENSTOCK_ERP_RENEW);
+    if (!idle || budget->redis) {
+        ngx_add_timer(ev, NGX_HTTP_PENSTOCK_ERP_RENEW);
+    }
 }
 
 
@@ -555,4 +581,5 @@ ngx_http_penstock_erp_budget_setup(ngx_http_penstock_erp_budget_t *budget,
     budget->renew.handler = ngx_http_penstock_erp_renew;
     budget->renew.data = budget;
     budget->renew.log = log;
+    budget->renew.cancelable = 1;
 }

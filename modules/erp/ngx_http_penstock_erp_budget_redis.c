@@ -42,6 +42,8 @@ static void ngx_http_penstock_erp_mail(ngx_http_penstock_erp_budget_t *budget,
     redisReply *id);
 static void ngx_http_penstock_erp_entered(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
+static void ngx_http_penstock_erp_renewed(
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
 static void ngx_http_penstock_erp_polled(
     ngx_http_penstock_redis_call_t *call, redisReply *reply);
 
@@ -284,6 +286,7 @@ ngx_http_penstock_erp_remote_renew(ngx_http_penstock_erp_budget_t *budget)
     ngx_str_t                        *args;
     ngx_uint_t                        i, n, k, held;
     ngx_queue_t                      *q, *queue;
+    ngx_http_penstock_redis_call_t   *call;
     ngx_http_penstock_erp_passage_t  *passage, busy;
 
     if (ngx_http_penstock_erp_name(budget) != NGX_OK) {
@@ -361,9 +364,35 @@ ngx_http_penstock_erp_remote_renew(ngx_http_penstock_erp_budget_t *budget)
     args[0].data = count;
     args[0].len = ngx_http_penstock_digits(count, held) - count;
 
-    (void) ngx_http_penstock_erp_ask(budget, NULL, "renew", args, k);
+    call = NULL;
+
+    if (!budget->renewing) {
+        call = &budget->renewal;
+        call->handler = ngx_http_penstock_erp_renewed;
+        call->data = budget;
+    }
+
+    if (ngx_http_penstock_erp_ask(budget, call, "renew", args, k) == NGX_OK
+        && call)
+    {
+        budget->renewing = 1;
+    }
 
     ngx_free(args);
+}
+
+
+/* it says whether Redis is there, be it of use to somebody else here */
+
+static void
+ngx_http_penstock_erp_renewed(ngx_http_penstock_redis_call_t *call,
+    redisReply *reply)
+{
+    ngx_http_penstock_erp_budget_t  *budget = call->data;
+
+    budget->renewing = 0;
+
+    (void) ngx_http_penstock_erp_reply(budget, call, reply);
 }
 
 
@@ -496,7 +525,8 @@ static ngx_int_t
 ngx_http_penstock_erp_reply(ngx_http_penstock_erp_budget_t *budget,
     ngx_http_penstock_redis_call_t *call, redisReply *reply)
 {
-    size_t  i;
+    size_t                           i;
+    ngx_http_penstock_erp_places_t  *places;
 
     if (call->status == NGX_HTTP_PENSTOCK_REDIS_REFUSED && reply) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
@@ -513,6 +543,9 @@ ngx_http_penstock_erp_reply(ngx_http_penstock_erp_budget_t *budget,
         ngx_http_penstock_erp_alone(budget);
         return NGX_ERROR;
     }
+
+    places = ngx_http_penstock_zone_data(budget->shm_zone);
+    places->answered = ngx_current_msec;
 
     ngx_http_penstock_erp_shared(budget);
 

@@ -71,7 +71,7 @@ ngx_http_penstock_erp_budget_zone(ngx_conf_t *cf, ngx_command_t *cmd,
 
     budget->alone = ngx_max(budget->limit / 2, 1);
 
-    if (ngx_http_penstock_erp_number(cf, "alone", &alone, 1, budget->limit,
+    if (ngx_http_penstock_erp_number(cf, "alone", &alone, 0, budget->limit,
                                      &budget->alone)
         != NGX_OK)
     {

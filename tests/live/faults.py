@@ -43,6 +43,8 @@ class Proxy:
         self.closed = False
         self._fault = None
         self.accepted = 0
+        self.clients = []
+        self.dumb = None        # through these and later ones nothing passes
         self.listener = None
         self.port = 0
         self.listen()
@@ -83,6 +85,14 @@ class Proxy:
         for s in sockets:
             self.reset(s)
 
+    def cut(self, n):
+        """n of the connections there are, and all that come, go dumb; the
+        others stay well."""
+
+        with self.mutex:
+            alive = [c for c in self.clients if c in self.sockets]
+        self.dumb = set(alive[:n])
+
     def teardown(self):
         self.closed = True
         self.healthy.set()
@@ -117,6 +127,9 @@ class Proxy:
             except OSError:
                 return
             self.accepted += 1
+            self.clients.append(client)
+            if self.dumb is not None:
+                self.dumb.add(client)
             threading.Thread(target=self.serve, args=(client,),
                              daemon=True).start()
 
@@ -168,7 +181,7 @@ class Proxy:
                         client.shutdown(socket.SHUT_WR)
                         half = True
                     continue
-                if self.fault == 'blackhole':
+                if self.fault == 'blackhole' or client in (self.dumb or ()):
                     continue
                 server.sendall(data)
         except OSError:
@@ -194,7 +207,7 @@ class Proxy:
     def answer(self, client, data):
         """False: the connection has ended."""
 
-        fault = self.fault
+        fault = 'blackhole' if client in (self.dumb or ()) else self.fault
 
         if fault == 'delay':
             time.sleep(0.02)

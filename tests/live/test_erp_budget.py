@@ -66,6 +66,7 @@ REDIS = '''
 class Case(penstock.TestCase):
 
     redis_ = False
+    alone = ''
 
     def start(self, gateways=1, limit=4, writes=1, queue=200, timeout='15s',
               more='', latency='30ms', workers=2, read_timeout='60s',
@@ -80,15 +81,18 @@ class Case(penstock.TestCase):
             CONF, workers=workers, ERP=self.erp_.port, LIMIT=limit,
             WRITES=writes, QUEUE=queue, TIMEOUT=timeout, MORE=more,
             READ_TIMEOUT=read_timeout,
-            REDIS_BLOCK=REDIS % self.store.port if self.redis_ else '',
-            REDIS_ARG='redis=main' if self.redis_ else '')
-            for _ in range(gateways)]
+            REDIS_BLOCK=REDIS % self.redis_port(n) if self.redis_ else '',
+            REDIS_ARG='redis=main ' + self.alone if self.redis_ else '')
+            for n in range(gateways)]
         if self.redis_:
             # for two seconds from the first question Redis lets nobody in
             self.write()
             time.sleep(2.1)
             self.control(reset=True)
         return self.gw
+
+    def redis_port(self, gw):
+        return self.store.port
 
     def control(self, **said):
         answer = self.erp_.request('POST', '/__control', body=said)
