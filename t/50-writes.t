@@ -316,3 +316,24 @@ Idempotency-Key: "a"
  "idempotency-key-reused", "^DELETE /a%2Fb "]
 --- response_headers eval
 [("Idempotent-Replayed: ") x 5, "Idempotent-Replayed: true"]
+
+
+
+=== TEST 13: an interim response is no answer, whatever comes behind it
+--- http_config eval: $::HttpConfig
+--- config
+location /x {
+    idempotency keys;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+}
+--- tcp_listen: $TEST_NGINX_RAND_PORT_1
+--- tcp_reply eval
+"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\n\r\n"
+--- request eval
+["POST /x", "POST /x"]
+--- more_headers
+Idempotency-Key: "a"
+--- error_code eval
+[502, 409]
+--- response_body_like eval
+["problem:unknown-outcome", "problem:idempotency-unknown-outcome"]

@@ -169,7 +169,17 @@ X-Other: a
 [201, 201, 201, 415, 415]
 
 
-=== TEST 12: an encoded body can't be read here
+=== TEST 12: two types: which one the ERP would go by is not known
+--- request eval
+"POST /orders\n$main::Good"
+--- more_headers
+Content-Type: application/json
+Content-Type: application/json
+--- error_code: 400
+--- response_body_like: one Content-Type
+
+
+=== TEST 13: an encoded body can't be read here
 --- request eval
 "POST /orders\n$main::Good"
 --- more_headers
@@ -178,14 +188,14 @@ Content-Encoding: gzip
 --- error_code: 415
 
 
-=== TEST 13: too large by its length, before a byte is read
+=== TEST 14: too large by its length, before a byte is read
 --- request eval
 "POST /orders\n{" . (' ' x 65536) . '}'
 --- error_code: 413
 --- response_body_like: larger than is accepted here
 
 
-=== TEST 14: too large without a length
+=== TEST 15: too large without a length
 --- raw_request eval
 "POST /orders HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
 . "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -194,7 +204,7 @@ Content-Encoding: gzip
 --- response_body_like: larger than is accepted here
 
 
-=== TEST 15: chunks, cut anywhere
+=== TEST 16: chunks, cut anywhere
 --- raw_request eval
 my $body = $main::Good;
 "POST /orders HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
@@ -203,7 +213,7 @@ my $body = $main::Good;
 --- error_code: 201
 
 
-=== TEST 16: from a temp file, and in part from one
+=== TEST 17: from a temp file, and in part from one
 --- config
 location = /file {
     client_body_in_file_only clean;
@@ -227,7 +237,7 @@ location = /small {
 [201, 422, 201, 422]
 
 
-=== TEST 17: a method without a body is not looked at, one with a body is
+=== TEST 18: a method without a body is not looked at, one with a body is
 --- request eval
 ["GET /orders", "DELETE /orders", "DELETE /orders\n{}",
  "GET /orders\n{}", "OPTIONS /orders"]
@@ -238,7 +248,7 @@ location = /small {
 [201, 201, 422, 422, 201]
 
 
-=== TEST 18: before a write is governed, and behind its limits
+=== TEST 19: before a write is governed, and behind its limits
 --- http_config
 availability_zone a:1m;
 rate_limit_zone one zone=l:1m rate=1r/m burst=1;
@@ -257,7 +267,7 @@ location = /write {
 [422, 429]
 
 
-=== TEST 19: error_page has its say
+=== TEST 20: error_page has its say
 --- config
 location = /own {
     request_schema ../html/order.json;
@@ -286,7 +296,7 @@ location = /below {
 ["not like that", "bad"]
 
 
-=== TEST 20: off, and inherited
+=== TEST 21: off, and inherited
 --- config
 request_schema ../html/order.json;
 location = /inherited {
@@ -304,7 +314,7 @@ location = /off {
 [422, 201]
 
 
-=== TEST 21: a body that would take too long
+=== TEST 22: a body that would take too long
 --- config
 location = /costly {
     request_schema ../html/costly.json;
@@ -323,7 +333,7 @@ location = /costly {
 ["made", "takes too much work"]
 
 
-=== TEST 22: counted
+=== TEST 23: counted
 --- request eval
 ["POST /orders\n$main::Good", "POST /orders\n{}", "POST /orders\nx",
  "GET /status"]

@@ -322,7 +322,11 @@ ngx_http_penstock_exchange_done(ngx_http_request_t *sr, void *data,
         sr->main->upstream_states = sr->upstream_states;
     }
 
-    if (x->complete && ngx_http_penstock_exchange_join(x) != NGX_OK) {
+    /* 1xx is not the answer, and nginx reads on for none */
+
+    if (x->status < NGX_HTTP_OK
+        || (x->complete && ngx_http_penstock_exchange_join(x) != NGX_OK))
+    {
         x->complete = 0;
     }
 

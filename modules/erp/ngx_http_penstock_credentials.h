@@ -45,6 +45,7 @@ typedef struct {
     ngx_msec_t                        timeout;
 
     u_char                            print[NGX_HTTP_PENSTOCK_KEY_LEN];
+    uint64_t                          reading;   /* of the configuration */
     ngx_shm_zone_t                   *zone;
     ngx_http_penstock_wait_t          wait;
 

@@ -8,13 +8,14 @@
  * it asks is found dead by the next that wants to.
  *
  * A reload keeps the memory; the token serves on where the client is the
- * same, which its print says.
+ * same, which its print says.  A failure holds for the configuration that it
+ * was had with: a corrected secret is tried at once.
  */
 
 #include "ngx_http_penstock_credentials.h"
 
 
-#define NGX_HTTP_PENSTOCK_TOKEN_LAYOUT  1
+#define NGX_HTTP_PENSTOCK_TOKEN_LAYOUT  2
 
 /* a question that is not over after this has nobody who asks, ms */
 
@@ -41,6 +42,7 @@ typedef struct {
     ngx_slab_pool_t  *shpool;
     ngx_pid_t         pid;           /* who asks; 0: nobody */
     ngx_msec_t        since;
+    uint64_t          failed;        /* which configuration */
     ngx_msec_t        pause;         /* until then; 0: no failure */
     ngx_uint_t        failures;
 
@@ -77,6 +79,13 @@ ngx_http_penstock_token_zone(ngx_conf_t *cf,
 
     name.len = ngx_sprintf(name.data, "penstock_client:%V", &client->name)
                - name.data;
+
+    if (ngx_http_penstock_random((u_char *) &client->reading,
+                                 sizeof(client->reading))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
     client->zone = ngx_http_penstock_zone_add(cf, &name,
                               sizeof(ngx_http_penstock_token_t)
@@ -298,7 +307,7 @@ ngx_http_penstock_token_lead(ngx_http_penstock_client_t *client)
     {
         rc = NGX_AGAIN;
 
-    } else if (t->pause
+    } else if (t->pause && t->failed == client->reading
                && (ngx_msec_int_t) (t->pause - ngx_current_msec) > 0)
     {
         rc = NGX_DECLINED;
@@ -375,6 +384,12 @@ ngx_http_penstock_token_failed(ngx_http_penstock_client_t *client,
     t->ended++;
 
     if (pause) {
+
+        if (t->failed != client->reading) {
+            t->failed = client->reading;
+            t->failures = 0;
+        }
+
         t->pause = ngx_current_msec
                    + (NGX_HTTP_PENSTOCK_TOKEN_PAUSE << t->failures);
         t->pause += !t->pause;
@@ -429,7 +444,8 @@ ngx_http_penstock_token_pause(ngx_http_penstock_client_t *client)
 
     t = ngx_http_penstock_zone_data(client->zone);
 
-    left = t->pause ? (ngx_msec_int_t) (t->pause - ngx_current_msec) : 0;
+    left = (t->pause && t->failed == client->reading)
+           ? (ngx_msec_int_t) (t->pause - ngx_current_msec) : 0;
 
     return left > 1000 ? (left + 999) / 1000 : 1;
 }

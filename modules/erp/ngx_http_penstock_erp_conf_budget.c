@@ -6,7 +6,7 @@
 #include "ngx_http_penstock_erp.h"
 
 
-#define NGX_HTTP_PENSTOCK_ERP_BUDGET_LAYOUT   1
+#define NGX_HTTP_PENSTOCK_ERP_BUDGET_LAYOUT   2
 #define NGX_HTTP_PENSTOCK_ERP_BREAKER_LAYOUT  1
 
 

@@ -287,10 +287,16 @@ ngx_http_penstock_erp_look(ngx_http_penstock_erp_ctx_t *ctx)
 }
 
 
+/*
+ * Only what the upstream has said counts: a 404 of nginx's own, for a location
+ * that is not there, would have an order sent twice.
+ */
+
 static void
 ngx_http_penstock_erp_looked(ngx_http_penstock_exchange_t *x)
 {
     ngx_str_t                       answer;
+    const char                     *wrong;
     ngx_http_penstock_erp_ctx_t    *ctx = x->data;
     ngx_http_penstock_erp_claim_t  *claim;
 
@@ -298,21 +304,38 @@ ngx_http_penstock_erp_looked(ngx_http_penstock_exchange_t *x)
 
     ctx->state = NGX_HTTP_PENSTOCK_ERP_LOOKED;
     ctx->outcome = NGX_HTTP_PENSTOCK_ERP_LOST;
+    wrong = NULL;
 
-    if (x->complete && !x->refused
-        && x->status >= NGX_HTTP_OK && x->status < 300)
-    {
-        /* it took effect: what is known of it is the answer from now on */
+    if (x->refused) {
+        /* the gate has said so */
+
+    } else if ((!x->complete && !x->too_large) || !x->upstream) {
+        wrong = "it is no answer of the upstream";
+
+    } else if (x->status >= NGX_HTTP_OK && x->status < 300) {
+
+        /*
+         * It took effect: what is known of it is the answer from now on, or
+         * that it is too large to be kept.
+         */
 
         if (ngx_http_penstock_erp_serialize(x, &answer) == NGX_OK) {
             claim->answer = answer;
             ctx->outcome = NGX_HTTP_PENSTOCK_ERP_DONE;
         }
 
-    } else if (x->complete && x->status == NGX_HTTP_NOT_FOUND
-               && claim->age >= ctx->conf->reconcile_after)
-    {
+    } else if (x->status != NGX_HTTP_NOT_FOUND) {
+        wrong = "it says neither that it took effect nor that it did not";
+
+    } else if (claim->age >= ctx->conf->reconcile_after) {
         ctx->outcome = NGX_HTTP_PENSTOCK_ERP_GONE;
+    }
+
+    if (wrong) {
+        ngx_log_error(NGX_LOG_ERR, x->host->connection->log, 0,
+                      "the answer to \"idempotency_reconcile\" of \"%V\" "
+                      "can't be used: %s, status %ui", &x->uri, wrong,
+                      x->status);
     }
 
     if (ctx->outcome == NGX_HTTP_PENSTOCK_ERP_GONE) {

@@ -215,13 +215,14 @@ static ngx_int_t
 ngx_http_penstock_schema_type(ngx_http_request_t *r)
 {
     u_char           *p, *last;
-    ngx_uint_t        i;
+    ngx_uint_t        i, types;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
     static ngx_str_t  accept = ngx_string("Accept");
     static ngx_str_t  json = ngx_string("application/json");
 
+    types = 0;
     part = &r->headers_in.headers.part;
     h = part->elts;
 
@@ -254,6 +255,18 @@ ngx_http_penstock_schema_type(ngx_http_request_t *r)
                                            NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
                        "The body must not have a Content-Encoding.");
         }
+
+        types += h[i].key.len == sizeof("Content-Type") - 1
+                 && ngx_strncasecmp(h[i].key.data, (u_char *) "Content-Type",
+                                    h[i].key.len)
+                    == 0;
+    }
+
+    /* which one the upstream would go by is not known */
+
+    if (types > 1) {
+        return ngx_http_penstock_refuse(r, NGX_HTTP_BAD_REQUEST,
+                   "The request must have one Content-Type.");
     }
 
     h = r->headers_in.content_type;

@@ -432,6 +432,24 @@ class Test(penstock.TestCase):
         self.bad.add('token-1')
         self.assertEqual(self.gw.get('/read?1').json()['token'], 'token-2')
 
+    def test_corrected_secret_by_reload(self):
+        """It is tried at once, as long as the refused one has to wait."""
+
+        self.servers()
+        self.gw.write('secret', 'wrong')
+        self.gw.reload()
+        end = time.monotonic() + 30
+        while int(self.gw.get('/pass').headers['Retry-After']) < 4:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(.1)
+        asked = self.asked()
+        self.assertEqual(self.gw.get('/pass').status, 503)
+        self.assertEqual(self.asked(), asked)
+        self.gw.write('secret', self.secret)
+        self.gw.reload()
+        self.assertEqual(self.gw.get('/pass').status, 200)
+        self.assertEqual(self.asked(), asked + 1)
+
     def test_who_asked_is_killed(self):
         self.servers(workers=2, allow=['exited on signal 9'])
         hang = threading.Event()

@@ -53,6 +53,11 @@ CONF = '''
             proxy_pass http://erp/orders/by-key/$idempotency_id;
         }
 
+        location = /_other {
+            internal;
+            proxy_pass http://127.0.0.1:%%OTHER%%;
+        }
+
         location = /status {
             penstock_status;
         }
@@ -77,7 +82,7 @@ def order(n=None):
 class Case(penstock.TestCase):
 
     def start(self, gateways=1, redis=False, reconcile='', idempotency='',
-              workers=2, latency='20ms', erp=(), **kw):
+              workers=2, latency='20ms', erp=(), other=None, **kw):
         self.store = self.redis() if redis else None
         self.erp_ = self.erp('--latency', latency, '--concurrency', '0',
                              '--key-header', 'X-Erp-Key', *erp)
@@ -86,7 +91,8 @@ class Case(penstock.TestCase):
             CONF, workers=workers, ERP=self.erp_.port,
             REDIS_BLOCK=REDIS % self.store.port if redis else '',
             REDIS_ARG='redis=main' if redis else '',
-            RECONCILE=reconcile, IDEMPOTENCY=idempotency, **kw)
+            RECONCILE=reconcile, IDEMPOTENCY=idempotency,
+            OTHER=other or self.erp_.port, **kw)
             for _ in range(gateways)]
         return self.gw
 
@@ -101,8 +107,9 @@ class Case(penstock.TestCase):
     def stats(self):
         return self.erp_.request('GET', '/__stats').json()
 
-    def send(self, key, body=None, gw=0, client='c', **kw):
-        headers = {'Content-Type': 'application/json', 'X-Client': client}
+    def send(self, key, body=None, gw=0, client='c', more={}, **kw):
+        headers = {'Content-Type': 'application/json', 'X-Client': client,
+                   **more}
         if key is not None:
             headers['Idempotency-Key'] = '"%s"' % key
         return self.gw[gw].post('/orders', json.dumps(body or self.body),
@@ -284,6 +291,39 @@ class Keys(Case):
         self.control(fail=1, fail_status=500)
         self.assertEqual(self.send('k').status, 409)
         self.assertEqual(self.send('k').status, 200)
+
+    def test_reconcile_says_nothing(self):
+        """404 of nginx's own is no word of the ERP's, 3xx no clear one:
+        still unknown, and logged."""
+        vague = self.origin(lambda h: h.send(302, '', {'Location': '/'}))
+        self.begin(reconcile='idempotency_reconcile /_$http_x_look after=0;',
+                   other=vague.port)
+        self.control(drop=1)
+        self.assertEqual(self.send('k').status, 502)
+        for look, said in (('nowhere', 'it is no answer of the upstream, '
+                            'status 404'),
+                           ('other', 'it says neither that it took effect '
+                            'nor that it did not, status 302')):
+            answer = self.send('k', more={'X-Look': look})
+            self.assertEqual((answer.status, self.kind(answer)),
+                             (409, 'idempotency-unknown-outcome'))
+            self.gw[0].wait_log("can't be used: %s" % said)
+        self.assertEqual(self.stats()['writes'], 1)
+        self.assertEqual(self.send('k', more={'X-Look': 'look'}).status, 201)
+
+    def test_reconcile_large(self):
+        """It was done, and that is what the client is told."""
+        large = self.origin(lambda h: h.send(200, 'x' * 300000))
+        self.begin(reconcile='idempotency_reconcile /_other;',
+                   other=large.port)
+        self.control(lose=1)
+        self.assertEqual(self.send('k').status, 502)
+        for _ in range(3):
+            found = self.send('k')
+            self.assertEqual((found.status, self.kind(found)),
+                             (409, 'idempotency-answer-not-kept'))
+        self.assertEqual(self.stats()['writes'], 1)
+        self.assertEqual(len(large.requests), 1)
 
     def test_client_leaves(self):
         """The order goes on, and its answer waits for the next try."""
