@@ -245,6 +245,8 @@ my %wrong = (
          . '"writes=6", write a number from 0 to 5'],
         ['http', 'erp_budget_zone a:1m limit=5 alone=2;', '"alone=" of '
          . '"erp_budget_zone" needs "redis=NAME"'],
+        ['http', "$redis\n!erp_budget_zone a:1m limit=5 redis=m alone=6;",
+         'invalid "alone=6", write a number from 0 to 5'],
         ['http', 'erp_budget_zone a:1m limit=5 lease=1s;', 'invalid '
          . '"lease=1s", write a time of at least 5000 ms'],
     ],
