@@ -1,7 +1,7 @@
 
 /*
  * One key: from its octets to a context that is ready to verify.  Private to
- * ps_jwk.c and ps_jwk_key.c.
+ * ps_jwk.c, ps_jwk_parse.c and ps_jwk_key.c.
  */
 
 #ifndef PS_JWK_KEY_H
