@@ -689,6 +689,19 @@ class Redis(Server):
         super().stop()
 
 
+def commands(s):
+    """What a client of Redis sends, as lists of bytes, until it leaves: for
+    fakes."""
+
+    file = s.makefile('rb')
+    while True:
+        line = file.readline()
+        if not line:
+            return
+        yield [file.read(int(file.readline()[1:]) + 2)[:-2]
+               for _ in range(int(line[1:]))]
+
+
 class Origin:
     """An HTTP/1.1 server that does what a test says.
 

@@ -185,15 +185,8 @@ class Liar:
 
     def serve(self, s):
         try:
-            file = s.makefile('rb')
-            while True:
-                line = file.readline()
-                if not line:
-                    return
-                argv = []
-                for _ in range(int(line[1:])):
-                    size = int(file.readline()[1:])
-                    argv.append(file.read(size + 2)[:-2].decode())
+            for argv in penstock.commands(s):
+                argv = [part.decode() for part in argv]
                 self.commands.append(argv)
                 word = argv[0].upper()
                 if word == 'CLIENT':

@@ -986,11 +986,7 @@ class Fake:
 
     def talk(self, client):
         try:
-            f = client.makefile('rb')
-            while True:
-                argv = []
-                for _ in range(int(f.readline()[1:])):
-                    argv.append(f.read(int(f.readline()[1:]) + 2)[:-2])
+            for argv in penstock.commands(client):
                 if argv[0] == b'SUBSCRIBE':
                     client.sendall(b'*3\r\n$9\r\nsubscribe\r\n$20\r\n'
                                    b'__redis__:invalidate\r\n:1\r\n')

@@ -57,16 +57,7 @@ class Fake:
 
     def serve(self, s):
         try:
-            file = s.makefile('rb')
-            while True:
-                line = file.readline()
-                if not line:
-                    return
-                argv = []
-                for _ in range(int(line[1:])):
-                    size = int(file.readline()[1:])
-                    argv.append(file.read(size + 2)[:-2])
-
+            for argv in penstock.commands(s):
                 if argv[0] == b'CLIENT':
                     reply = self.handshake
                     if not self.read:
