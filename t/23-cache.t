@@ -251,15 +251,15 @@ location = /wait {
     root html;
 }
 --- user_files eval
-">>> wait\n" . ("x" x 180)
+">>> wait\n" . ("x" x 300)
 --- request eval
 ["GET /t", "GET /t", "GET /wait", "GET /t", "GET /lenient",
  "GET /status?format=prometheus"]
 --- more_headers eval
 our $soon = PenstockTokens::bearer(PenstockTokens::mint('a', 'ES256',
-    '--kid', 'ka', '--exp', '8'));
+    '--kid', 'ka', '--exp', '14'));
 [$soon, $soon, $soon, $soon, $soon, $soon]
---- timeout: 30
+--- timeout: 40
 --- error_code eval
 [200, 200, 200, 401, 200, 200]
 --- response_body_like eval
