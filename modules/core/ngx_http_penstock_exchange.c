@@ -208,6 +208,12 @@ ngx_http_penstock_exchange_request(ngx_http_penstock_exchange_t *x,
            the name is what is sent */
 
         sr->method = NGX_HTTP_POST;
+
+    } else if (x->once && sr->method == NGX_HTTP_GET) {
+
+        /* likewise; proxy_cache still takes it for a GET */
+
+        sr->method |= NGX_HTTP_LOCK;
     }
 
     return NGX_OK;
@@ -330,6 +336,10 @@ ngx_http_penstock_exchange_done(ngx_http_request_t *sr, void *data,
         x->complete = 0;
     }
 
+    if (x->redirect.len && sr->upstream) {
+        x->status = sr->upstream->headers_in.status_n;
+    }
+
     x->intercepted = !x->header && sr->upstream
                      && sr->upstream->headers_in.status_n == x->status;
 
@@ -408,6 +418,10 @@ ngx_http_penstock_exchange_answer(ngx_http_request_t *r,
 
     if (x->refused) {
         return ngx_http_penstock_exchange_refusal(r, x);
+    }
+
+    if (x->redirect.len) {
+        return ngx_http_penstock_exchange_redirect(r, x);
     }
 
     /* with a header, "proxy_intercept_errors" had no page for it */

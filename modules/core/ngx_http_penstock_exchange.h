@@ -93,6 +93,8 @@ struct ngx_http_penstock_exchange_s {
     unsigned                        spool:1;     /* past max_size to a file,
                                                     instead of too_large */
     unsigned                        write:1;     /* never sent twice */
+    unsigned                        once:1;      /* a read that a server may
+                                                    be at still: neither */
 
     /* by gates, in the host's pool */
 
@@ -110,6 +112,12 @@ struct ngx_http_penstock_exchange_s {
                                                     stay valid.  NULL where a
                                                     gate refused */
     ngx_uint_t                      status;
+    ngx_str_t                       redirect;    /* to which URI or "@name"
+                                                    nginx led the clone, by
+                                                    try_files or
+                                                    X-Accel-Redirect.  It did
+                                                    not go: the host has to */
+    ngx_str_t                       redirect_args;
     ngx_str_t                       answer;      /* when complete, in memory */
     ngx_temp_file_t                *file;        /* or spooled */
     off_t                           size;
@@ -179,7 +187,8 @@ void ngx_http_penstock_exchange_continue(ngx_http_penstock_exchange_t *x);
 /*
  * Answers the host with the captured answer.  For a handler in a phase:
  * "return ngx_http_penstock_exchange_answer(r, x);".  A page of nginx's own
- * becomes the return of its status, so that error_page works.
+ * becomes the return of its status, so that error_page works.  Where the clone
+ * was led elsewhere, the host is, with all checks of that location.
  */
 
 ngx_int_t ngx_http_penstock_exchange_answer(ngx_http_request_t *r,

@@ -51,6 +51,19 @@ ngx_int_t ngx_http_penstock_exchange_header(ngx_http_penstock_exchange_t *x,
 ngx_int_t ngx_http_penstock_exchange_body(ngx_http_penstock_exchange_t *x,
     ngx_http_request_t *r, ngx_chain_t *in);
 
+/*
+ * A redirect has led the clone elsewhere, where nothing has been done yet:
+ * what to return from the phase, so that the host is led there instead.
+ */
+
+ngx_int_t ngx_http_penstock_exchange_led(ngx_http_penstock_exchange_t *x,
+    ngx_http_request_t *sr);
+
+/* leads the host there, for a handler in a phase to return */
+
+ngx_int_t ngx_http_penstock_exchange_redirect(ngx_http_request_t *r,
+    ngx_http_penstock_exchange_t *x);
+
 /* sends what has passed the gates; NGX_ERROR: the handler won't be called */
 
 ngx_int_t ngx_http_penstock_exchange_send(ngx_http_penstock_exchange_t *x);

@@ -2,10 +2,13 @@
 /*
  * Core's two filters: they swallow the answer of an exchange, or the one
  * after which a request goes to the upstream once more, and put a problem
- * document in the place of nginx's own error page.
+ * document in the place of nginx's own error page.  And the two phases at
+ * which the clone of an exchange that a redirect has led elsewhere ends:
+ * server rewrite for a URI, before anything is rewritten, and preaccess for a
+ * named location, which starts behind the former.
  *
  * A module of its own, since filters must stand behind nginx's while core
- * stands before the access module.
+ * stands before the access module.  The last one's handlers are the first.
  */
 
 #include "ngx_http_penstock.h"
@@ -15,6 +18,7 @@
 static ngx_int_t ngx_http_penstock_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
+static ngx_int_t ngx_http_penstock_clone_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_filter_init(ngx_conf_t *cf);
 
 
@@ -163,9 +167,40 @@ ngx_http_penstock_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 }
 
 
+/* a clone starts behind these phases, so it is here by a redirect only */
+
+static ngx_int_t
+ngx_http_penstock_clone_handler(ngx_http_request_t *r)
+{
+    ngx_http_penstock_exchange_t  *x;
+
+    if (r == r->main) {
+        return NGX_DECLINED;
+    }
+
+    x = ngx_http_penstock_exchange_of(r);
+
+    if (x == NULL || x->internal) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_penstock_exchange_led(x, r);
+}
+
+
 static ngx_int_t
 ngx_http_penstock_filter_init(ngx_conf_t *cf)
 {
+    if (ngx_http_penstock_phase_handler(cf, NGX_HTTP_SERVER_REWRITE_PHASE,
+                                        ngx_http_penstock_clone_handler)
+        != NGX_OK
+        || ngx_http_penstock_phase_handler(cf, NGX_HTTP_PREACCESS_PHASE,
+                                           ngx_http_penstock_clone_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     ngx_http_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_penstock_header_filter;
 

@@ -175,6 +175,7 @@ ngx_http_penstock_exchange_judge(ngx_http_penstock_exchange_t *x)
         x->header = 0;
         x->intercepted = 0;
         x->unsent = 0;
+        ngx_str_null(&x->redirect);
         ngx_str_null(&x->answer);
 
         ngx_http_penstock_gate_hold(x);

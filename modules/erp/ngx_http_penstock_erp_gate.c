@@ -127,7 +127,7 @@ ngx_http_penstock_erp_circuit_answered(ngx_http_penstock_exchange_t *x,
 
     circuit = *state;
 
-    if (circuit == NULL) {
+    if (circuit == NULL || (x->redirect.len && x->unsent)) {
         return NGX_OK;
     }
 
@@ -231,6 +231,10 @@ ngx_http_penstock_erp_budget_enter(ngx_http_penstock_exchange_t *x,
     }
 
     rc = ngx_http_penstock_erp_enter(p, conf->timeout);
+
+    /* a server that has not answered in time is at it still */
+
+    x->once = 1;
 
     if (rc == NGX_OK) {
         ngx_http_penstock_count(p->budget->granted, 1);

@@ -57,9 +57,16 @@ ngx_http_penstock_erp_handler(ngx_http_request_t *r)
 
     if (ctx && ctx->state == NGX_HTTP_PENSTOCK_ERP_ANSWERED) {
 
-        /* error_page has led here: it is not the request any more */
+        /*
+         * error_page or another redirect has led here: a page of this host
+         * needs no place, but what goes to a server is governed anew.
+         */
 
-        return NGX_DECLINED;
+        if (r->content_handler == NULL) {
+            return NGX_DECLINED;
+        }
+
+        ctx = NULL;
     }
 
     rc = ngx_http_penstock_read_body(r);
