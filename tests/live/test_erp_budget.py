@@ -23,6 +23,11 @@ CONF = '''
         keepalive 32;
     }
 
+    upstream erp_by_two_names {
+        server 127.0.0.1:%%ERP%%;
+        server 127.0.0.1:%%ERP%%;
+    }
+
     server {
         listen 127.0.0.1:%%PORT%%;
 
@@ -45,6 +50,16 @@ CONF = '''
 
         location /plain/ {
             proxy_pass http://erp/;
+        }
+
+        location /two/ {
+            proxy_pass http://erp_by_two_names/;
+        }
+
+        location = /two/kept {
+            availability_cache       a;
+            availability_cache_key   $request_uri;
+            proxy_pass http://erp_by_two_names/availability;
         }
 
         location = /status {
@@ -200,6 +215,18 @@ class Budget(Case):
         join(threads)
         self.assertEqual({a.status for a in got}, {201})
         self.assertLessEqual(self.stats()['highest_concurrency'], 2)
+
+    def test_no_second_server(self):
+        """A read that got no answer in time may be at work there still."""
+
+        self.start(limit=2, writes=0, latency='2500ms', read_timeout='1s')
+        got = penstock.together(
+            [lambda n=n: self.gw[0].get(path + '?sku=SKU-%d&location=BER' % n,
+                                        timeout=20)
+             for n in range(2) for path in ('/two/availability',
+                                            '/two/kept')])
+        self.assertLessEqual({r.status for r in got}, {503, 504})
+        self.assertEqual(self.stats()['highest_concurrency'], 2)
 
     def test_share_of_writes(self):
         """Reads can't take the places that are for writes."""
