@@ -118,24 +118,29 @@ location @origin {
 
 
 
-=== TEST 4: the cache before try_files
+=== TEST 4: the cache before try_files: what that finds, and not where it leads
 --- config
 location /n/ {
+    root html;
     availability_cache a;
     availability_cache_valid 60s;
     add_header X-Status $availability_cache_status always;
-    try_files /none @origin;
+    try_files $uri @origin;
 }
 
 location @origin {
+    add_header X-Status $availability_cache_status always;
     proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT;
     rewrite ^/n(/.*) /origin$1 break;
 }
+--- user_files
+>>> n/file
+found
 --- request eval
-["GET /n/a", "GET /n/a", "GET /n/b"]
---- answers: 1 1 2
+["GET /n/a", "GET /n/a", "GET /n/file", "GET /n/file"]
+--- answers: 1 2 3 3
 --- response_headers eval
-["X-Status: MISS", "X-Status: HIT", "X-Status: MISS"]
+["X-Status: MISS", "X-Status: PASS", "X-Status: MISS", "X-Status: HIT"]
 
 
 
@@ -170,7 +175,7 @@ location = /accel {
 }
 --- request eval
 ["GET /x", "GET /x"]
---- answers: 1 1
+--- answers: 1 2
 --- response_body_like eval
 ["^GET /origin|^GET /x", "."]
 
