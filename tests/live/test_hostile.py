@@ -1075,7 +1075,7 @@ class Test(penstock.TestCase):
             + sized, 'status99': b'HTTP/1.1 299 Odd\r\n' + keep + sized,
             'lm': ok + keep + b'Last-Modified: x\r\n' + sized,
             'accel': ok + keep + b'X-Accel-Redirect: /status\r\n'
-            b'X-Accel-Expires: @99999999999\r\nX-Accel-Limit-Rate: 1\r\n'
+            b'X-Accel-Expires: @99999999999\r\nX-Accel-Limit-Rate: 99999\r\n'
             b'X-Accel-Charset: \xff\r\nX-Accel-Buffering: maybe\r\n' + sized,
             'refresh': ok + keep + b'Refresh: 0; url=http://127.0.0.1/\r\n'
             + sized, 'wwwauth': b'HTTP/1.1 401 No\r\nWWW-Authenticate: x\r\n'
