@@ -156,6 +156,8 @@ class Test(penstock.TestCase):
         old = started()
         self.assertEqual(loaded(old), first)
 
+        # a signal that comes before it waits for signals waits, too
+        self.assertEqual(gw.get('/generation').status, 200)
         second = replace()
         os.kill(old, signal.SIGHUP)
         gw.wait_log('worker process [0-9]+ exited')
