@@ -139,6 +139,8 @@ typedef struct {
 typedef struct {
     ngx_array_t                          breakers;
                                          /* ngx_http_penstock_erp_breaker_t * */
+    ngx_array_t                          budgets;    /* those with Redis */
+                                         /* ngx_http_penstock_erp_budget_t * */
     ngx_http_complex_value_t            *client;     /* the default scope */
     ngx_uint_t                           used;
 } ngx_http_penstock_erp_main_conf_t;
@@ -411,8 +413,20 @@ void ngx_http_penstock_erp_leave(ngx_http_penstock_erp_passage_t *p,
 void ngx_http_penstock_erp_budget_setup(
     ngx_http_penstock_erp_budget_t *budget, ngx_log_t *log);
 
+/* a worker's first question to Redis is due: they tell when it was away */
+void ngx_http_penstock_erp_budget_start(
+    ngx_http_penstock_erp_budget_t *budget);
+
 
 /* _budget_zone.c: in shared memory */
+
+/*
+ * Redis lets nobody in yet: at the moment when it does, and all share, nobody
+ * of this host gets in on its own any more.
+ */
+
+void ngx_http_penstock_erp_early(ngx_http_penstock_erp_budget_t *budget,
+    ngx_http_penstock_redis_call_t *call, redisReply *reply);
 
 typedef struct {
     ngx_slab_pool_t                     *shpool;
@@ -456,7 +470,8 @@ void ngx_http_penstock_erp_shared(ngx_http_penstock_erp_budget_t *budget);
  * renew, narrow), the worker, limit, its share for writes, lease in ms; then
  * of enter an id, the client and how many may wait, of leave and release an
  * id, of renew how many of the ids that follow are held, of narrow ms.
- * Returns a number and the ids that were let in.
+ * Returns a number and the ids that were let in; or 3 and how many ms nobody
+ * is let in from now.
  */
 
 extern ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_budget_script;

@@ -513,7 +513,7 @@ ngx_http_penstock_erp_tick(ngx_event_t *ev)
 static void
 ngx_http_penstock_erp_renew(ngx_event_t *ev)
 {
-    ngx_uint_t                        idle;
+    ngx_uint_t                        idle, asked;
     ngx_queue_t                      *q;
     ngx_http_penstock_erp_budget_t   *budget = ev->data;
     ngx_http_penstock_erp_places_t   *places;
@@ -551,18 +551,22 @@ ngx_http_penstock_erp_renew(ngx_event_t *ev)
      * of this host asks: so that the host knows whether Redis answers.
      */
 
+    asked = !budget->redis;
+
     if (budget->redis
         && (!idle || !budget->idle
             || ngx_http_penstock_age(places->answered)
                >= NGX_HTTP_PENSTOCK_ERP_RENEW / 2))
     {
+        asked = 1;
         ngx_http_penstock_erp_remote_renew(budget);
     }
 
     budget->idle = idle;
 
     if (!idle || budget->redis) {
-        ngx_add_timer(ev, NGX_HTTP_PENSTOCK_ERP_RENEW);
+        ngx_add_timer(ev, asked ? NGX_HTTP_PENSTOCK_ERP_RENEW
+                                : NGX_HTTP_PENSTOCK_ERP_RENEW / 2);
     }
 }
 
@@ -582,4 +586,11 @@ ngx_http_penstock_erp_budget_setup(ngx_http_penstock_erp_budget_t *budget,
     budget->renew.data = budget;
     budget->renew.log = log;
     budget->renew.cancelable = 1;
+}
+
+
+void
+ngx_http_penstock_erp_budget_start(ngx_http_penstock_erp_budget_t *budget)
+{
+    ngx_add_timer(&budget->renew, 1);
 }

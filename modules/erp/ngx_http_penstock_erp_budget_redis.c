@@ -540,6 +540,7 @@ ngx_http_penstock_erp_reply(ngx_http_penstock_erp_budget_t *budget,
         || reply->element[0]->type != REDIS_REPLY_INTEGER
         || reply->element[0]->integer == NGX_HTTP_PENSTOCK_ERP_EARLY)
     {
+        ngx_http_penstock_erp_early(budget, call, reply);
         ngx_http_penstock_erp_alone(budget);
         return NGX_ERROR;
     }

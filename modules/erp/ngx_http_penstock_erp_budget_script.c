@@ -7,9 +7,13 @@
  * queues, by tag.  clients: the last tag of each client that waits.  workers:
  * by when they were heard last; those that are not heard of any more don't
  * get their turn.  info: the turn, what the server said of its limits, for
- * each worker the ids that were let in since it asked last, and when all
- * this began: for 2 s from then nobody is let in, so that after a loss of
- * Redis' memory each worker can say what it holds.
+ * each worker the ids that were let in since it asked last, when anybody
+ * asked last, and when all this began: for 2 s from then nobody is let in, so
+ * that each worker can say what it holds.
+ *
+ * It begins anew when Redis has lost its memory, and when nobody has asked for
+ * 1.9 s: each host asks once a second, so Redis was away, and 2 s after it
+ * went hosts let in some on their own.
  */
 
 #include "ngx_http_penstock_erp.h"
@@ -29,10 +33,12 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_budget_script = {
     "local t = call('TIME')\n"
     "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
     "local i = call('HMGET', info, 'since', 'level', 'until', 'at', 'turn',\n"
-    "               'mail:' .. worker)\n"
-    "if not i[1] then\n"
+    "               'mail:' .. worker, 'asked')\n"
+    "if not i[1] or not i[7] or now >= i[7] + 1900 then\n"
     "    i[1] = now\n"
-    "    call('HSET', info, 'since', n(now))\n"
+    "    call('HSET', info, 'since', n(now), 'asked', n(now))\n"
+    "elseif math.abs(now - i[7]) >= 100 then\n"
+    "    call('HSET', info, 'asked', n(now))\n"
     "end\n"
     "call('ZADD', workers, n(now), worker)\n"
     "call('ZREMRANGEBYSCORE', held, '-inf', n(now))\n"
@@ -76,7 +82,7 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_budget_script = {
     "    end\n"
     "end\n"
     "if now < i[1] + 2000 then\n"
-    "    return {3}\n"
+    "    return {3, i[1] + 2000 - now}\n"
     "end\n"
     "local count, r = 0, 0\n"
     "for _, m in ipairs(call('ZRANGE', held, 0, -1)) do\n"

@@ -32,7 +32,10 @@ ngx_http_penstock_erp_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&emcf->breakers, cf->pool, 2,
                        sizeof(ngx_http_penstock_erp_breaker_t *))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&emcf->budgets, cf->pool, 2,
+                          sizeof(ngx_http_penstock_erp_budget_t *))
+           != NGX_OK)
     {
         return NULL;
     }

@@ -23,7 +23,7 @@ ngx_http_penstock_erp_budget_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     ssize_t                          size;
     ngx_str_t                       *value, limit, writes, redis, lease,
                                      alone;
-    ngx_http_penstock_erp_budget_t  *budget;
+    ngx_http_penstock_erp_budget_t  *budget, **b;
     ngx_http_penstock_erp_param_t    params[] = {
         { "limit=", &limit },
         { "writes=", &writes },
@@ -31,8 +31,12 @@ ngx_http_penstock_erp_budget_zone(ngx_conf_t *cf, ngx_command_t *cmd,
         { "lease=", &lease },
         { "alone=", &alone }
     };
+    ngx_http_penstock_erp_main_conf_t  *emcf;
 
     value = cf->args->elts;
+
+    emcf = ngx_http_conf_get_module_main_conf(cf,
+                                              ngx_http_penstock_erp_module);
 
     budget = ngx_pcalloc(cf->pool, sizeof(ngx_http_penstock_erp_budget_t));
     if (budget == NULL) {
@@ -102,6 +106,15 @@ ngx_http_penstock_erp_budget_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     ngx_http_penstock_erp_budget_setup(budget, &cf->cycle->new_log);
+
+    if (budget->redis) {
+        b = ngx_array_push(&emcf->budgets);
+        if (b == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *b = budget;
+    }
 
     return (ngx_http_penstock_erp_budget_metrics(cf, budget) == NGX_OK)
            ? NGX_CONF_OK : NGX_CONF_ERROR;

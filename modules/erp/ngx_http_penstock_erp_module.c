@@ -12,6 +12,7 @@ static ngx_int_t ngx_http_penstock_erp_key_variable(ngx_http_request_t *r,
 static ngx_int_t ngx_http_penstock_erp_status_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_penstock_erp_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_penstock_erp_init_process(ngx_cycle_t *cycle);
 
 
 static ngx_command_t  ngx_http_penstock_erp_commands[] = {
@@ -91,7 +92,7 @@ ngx_module_t  ngx_http_penstock_erp_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_http_penstock_erp_init_process,    /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -244,4 +245,33 @@ ngx_http_penstock_erp_init(ngx_conf_t *cf)
 
     return ngx_http_penstock_exchange_gate(cf,
                                           &ngx_http_penstock_erp_budget_gate);
+}
+
+
+static ngx_int_t
+ngx_http_penstock_erp_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                           i;
+    ngx_http_penstock_erp_budget_t     **budget;
+    ngx_http_penstock_erp_main_conf_t   *emcf;
+
+    emcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_http_penstock_erp_module);
+
+    /* the cache manager and loader serve nobody */
+
+    if (emcf == NULL
+        || (ngx_process != NGX_PROCESS_WORKER
+            && ngx_process != NGX_PROCESS_SINGLE))
+    {
+        return NGX_OK;
+    }
+
+    budget = emcf->budgets.elts;
+
+    for (i = 0; i < emcf->budgets.nelts; i++) {
+        ngx_http_penstock_erp_budget_start(budget[i]);
+    }
+
+    return NGX_OK;
 }

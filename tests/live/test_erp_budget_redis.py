@@ -34,6 +34,59 @@ class BudgetInRedis(base.Budget):
         self.assertEqual({getattr(a, 'status', a) for a in got}, {201})
         self.assertLessEqual(self.stats()['highest_concurrency'], 4)
 
+    def flaps(self, away):
+        """The ERP's own count while Redis goes and comes back with its data,
+        and both hosts are busy."""
+
+        self.start(gateways=2, limit=4, writes=0, latency='100ms')
+        done = threading.Event()
+        statuses = set()
+
+        def busy(gw):
+            while not done.is_set():
+                statuses.add(self.write(gw, timeout=20).status)
+
+        threads = [threading.Thread(target=busy, args=(n % 2,))
+                   for n in range(16)]
+        for thread in threads:
+            thread.start()
+        try:
+            for phase in (0.5, 2.6, 3.1):
+                time.sleep(phase)
+                away()
+            time.sleep(3)
+        finally:
+            done.set()
+            base.join(threads)
+        self.assertEqual(statuses, {201})
+        return self.stats()['highest_concurrency']
+
+    def test_redis_freezes(self):
+        """It comes back as if nothing had been: hosts went on alone."""
+
+        def away():
+            self.store.freeze()
+            time.sleep(3.5)
+            self.store.thaw()
+
+        self.assertLessEqual(self.flaps(away), 4)
+
+    def test_nobody_asks(self):
+        """A host without requests asks too, and so does one that reloads:
+        that Redis is not asked means that it is away."""
+
+        self.start(gateways=2, limit=4, writes=0)
+        time.sleep(3.5)
+        self.gw[0].reload()
+        time.sleep(0.3)
+        begun = time.monotonic()
+        for gw in 0, 1:
+            self.assertEqual(self.write(gw).status, 201)
+        self.assertLess(time.monotonic() - begun, 1)
+        for gw in 0, 1:
+            self.assertLessEqual(
+                self.metric('penstock_erp_budget_unshared_total', gw), 1)
+
     def redis_port(self, gw):
         if self.link and gw == 0:
             self.link.target = self.store.port
