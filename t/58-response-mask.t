@@ -433,3 +433,27 @@ location = /status {
 ["a", "shown", qr/penstock_masked_responses_total 1\n.*penstock_mask_failures_total 1\n/s]
 --- more_headers
 Accept: text/plain
+
+
+=== TEST 27: a subrequest's answer would be shown unmasked
+--- config
+location = /page {
+    ssi on;
+    ssi_types *;
+    default_type text/plain;
+    return 200 "<<!--# include virtual=\"/any/plus\" -->>";
+}
+location = /page-set {
+    ssi on;
+    ssi_types *;
+    default_type text/plain;
+    return 200 "<<!--# include virtual=\"/any/plus\" set=\"v\" --><!--# echo var=\"v\" encoding=\"none\" -->>";
+}
+--- request eval
+["GET /page", "GET /page-set"]
+--- error_code eval
+[200, 200]
+--- response_body_unlike eval
+["cost", "cost"]
+--- error_log
+can't be applied to a subrequest

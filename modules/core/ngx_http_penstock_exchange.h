@@ -175,6 +175,11 @@ void ngx_http_penstock_exchange_early(ngx_http_penstock_exchange_t *x);
 void ngx_http_penstock_exchange_cancel(ngx_http_penstock_exchange_t *x);
 ngx_uint_t ngx_http_penstock_exchange_idle(ngx_http_penstock_exchange_t *x);
 
+/* the exchange that r is the clone of, NULL for any other request */
+
+ngx_http_penstock_exchange_t *ngx_http_penstock_exchange_of(
+    ngx_http_request_t *r);
+
 /*
  * gate: in postconfiguration; the structure is static.  NGX_ERROR: no memory
  * or too many.  continue: from a gate that said NGX_AGAIN.

@@ -41,11 +41,6 @@ ngx_int_t ngx_http_penstock_upstream_again(ngx_http_request_t *r,
     ngx_http_penstock_mark_t *mark);
 
 
-/* the exchange that r is the clone of, NULL for any other request */
-
-ngx_http_penstock_exchange_t *ngx_http_penstock_exchange_of(
-    ngx_http_request_t *r);
-
 ngx_int_t ngx_http_penstock_exchange_header(ngx_http_penstock_exchange_t *x,
     ngx_http_request_t *r);
 ngx_int_t ngx_http_penstock_exchange_body(ngx_http_penstock_exchange_t *x,

@@ -59,6 +59,10 @@ typedef struct {
 ngx_uint_t ngx_http_penstock_mask_any(ngx_http_request_t *r,
     ngx_http_penstock_mask_loc_conf_t *mlcf);
 
+/* the headers lose what tells of the answer as the server sent it */
+
+void ngx_http_penstock_mask_clear(ngx_http_request_t *r);
+
 /* NGX_ERROR: no memory */
 
 ngx_int_t ngx_http_penstock_mask_append(ngx_http_request_t *r,

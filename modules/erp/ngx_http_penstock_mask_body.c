@@ -171,3 +171,46 @@ ngx_http_penstock_mask_write(ngx_http_request_t *r,
 
     return NGX_OK;
 }
+
+
+/* a masked answer is another one: nothing may take it for the server's */
+
+void
+ngx_http_penstock_mask_clear(ngx_http_request_t *r)
+{
+    ngx_str_t        *name;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    /* digests of what the server sent (RFC 9530) */
+
+    static ngx_str_t  digests[] = {
+        ngx_string("Content-MD5"),
+        ngx_string("Digest"),
+        ngx_string("Content-Digest"),
+        ngx_string("Repr-Digest"),
+        ngx_null_string
+    };
+
+    ngx_http_clear_etag(r);
+    ngx_http_clear_last_modified(r);
+    ngx_http_clear_accept_ranges(r);
+
+    r->headers_out.last_modified_time = -1;
+
+    for (part = &r->headers_out.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            for (name = digests; name->len; name++) {
+                if (h[i].key.len == name->len
+                    && ngx_strncasecmp(h[i].key.data, name->data, name->len)
+                       == 0)
+                {
+                    h[i].hash = 0;
+                }
+            }
+        }
+    }
+}

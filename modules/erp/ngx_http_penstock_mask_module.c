@@ -10,13 +10,14 @@
  */
 
 #include "ngx_http_penstock_mask.h"
+#include "ngx_http_penstock_exchange.h"
 
 
 static ngx_int_t ngx_http_penstock_mask_handler(ngx_http_request_t *r);
 
 static ngx_int_t ngx_http_penstock_mask_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_penstock_mask_inner(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_penstock_mask_own_page(ngx_http_request_t *r);
-static void ngx_http_penstock_mask_clear(ngx_http_request_t *r);
 
 static ngx_int_t ngx_http_penstock_mask_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
@@ -104,16 +105,6 @@ static ngx_http_penstock_header_t  ngx_http_penstock_mask_drop[] = {
     { ngx_string("Accept-Encoding"), ngx_null_string }
 };
 
-/* digests of what the server sent (RFC 9530) */
-
-static ngx_str_t  ngx_http_penstock_mask_digests[] = {
-    ngx_string("Content-MD5"),
-    ngx_string("Digest"),
-    ngx_string("Content-Digest"),
-    ngx_string("Repr-Digest"),
-    ngx_null_string
-};
-
 
 static ngx_int_t
 ngx_http_penstock_mask_handler(ngx_http_request_t *r)
@@ -122,7 +113,12 @@ ngx_http_penstock_mask_handler(ngx_http_request_t *r)
     ngx_http_penstock_mask_loc_conf_t  *mlcf;
 
     if (r != r->main) {
-        return NGX_DECLINED;
+
+        /* of what is kept in memory the filters may see nothing */
+
+        return (r->subrequest_in_memory
+                && ngx_http_penstock_mask_inner(r) != NGX_OK)
+               ? NGX_HTTP_BAD_GATEWAY : NGX_DECLINED;
     }
 
     mlcf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_mask_module);
@@ -167,7 +163,8 @@ ngx_http_penstock_mask_header_filter(ngx_http_request_t *r)
     ngx_http_penstock_mask_loc_conf_t  *mlcf;
 
     if (r != r->main) {
-        return ngx_http_next_header_filter(r);
+        return ngx_http_penstock_mask_inner(r) == NGX_OK
+               ? ngx_http_next_header_filter(r) : NGX_HTTP_BAD_GATEWAY;
     }
 
     mlcf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_mask_module);
@@ -249,7 +246,12 @@ ngx_http_penstock_mask_header_filter(ngx_http_request_t *r)
     }
 
     if (r->headers_out.content_encoding
-        && r->headers_out.content_encoding->value.len)
+        && r->headers_out.content_encoding->value.len
+        && !(r->headers_out.content_encoding->value.len
+                 == sizeof("identity") - 1
+             && ngx_strncasecmp(r->headers_out.content_encoding->value.data,
+                                (u_char *) "identity", sizeof("identity") - 1)
+                == 0))
     {
         return ngx_http_penstock_mask_fail(r, ctx, "it is encoded");
     }
@@ -273,6 +275,45 @@ ngx_http_penstock_mask_header_filter(ngx_http_request_t *r)
 
 
 /*
+ * What a subrequest brings becomes a part of another answer, unmasked.  Those
+ * of an exchange are masked when the host sends them; a mirror's and an
+ * auth_request's are not sent.
+ */
+
+static ngx_int_t
+ngx_http_penstock_mask_inner(ngx_http_request_t *r)
+{
+    ngx_http_penstock_mask_loc_conf_t   *mlcf;
+    ngx_http_penstock_mask_main_conf_t  *mmcf;
+
+    mlcf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_mask_module);
+
+    if (mlcf->rules == NULL || r->header_only || r->method == NGX_HTTP_HEAD
+        || ngx_http_penstock_exchange_of(r)
+        || !ngx_http_penstock_mask_any(r, mlcf))
+    {
+        return NGX_OK;
+    }
+
+    if (!ngx_http_penstock_json_type(&r->headers_out.content_type)
+        && ngx_http_penstock_mask_own_page(r))
+    {
+        return NGX_OK;
+    }
+
+    mmcf = ngx_http_get_module_main_conf(r, ngx_http_penstock_mask_module);
+
+    ngx_http_penstock_count(mmcf->failed, 1);
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "\"response_mask\" can't be applied to a subrequest, the "
+                  "answer to \"%V\" is not sent", &r->uri);
+
+    return NGX_DECLINED;
+}
+
+
+/*
  * A page for an error or a redirect that nginx makes itself or takes from a
  * file: an upstream's answer has not been finalized when its header is here.
  */
@@ -282,39 +323,6 @@ ngx_http_penstock_mask_own_page(ngx_http_request_t *r)
 {
     return r->err_status
            && (r->upstream == NULL || r->upstream->cleanup == NULL);
-}
-
-
-/* a masked answer is another one: nothing may take it for the server's */
-
-static void
-ngx_http_penstock_mask_clear(ngx_http_request_t *r)
-{
-    ngx_str_t        *name;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    ngx_http_clear_etag(r);
-    ngx_http_clear_last_modified(r);
-    ngx_http_clear_accept_ranges(r);
-
-    r->headers_out.last_modified_time = -1;
-
-    for (part = &r->headers_out.headers.part; part; part = part->next) {
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            for (name = ngx_http_penstock_mask_digests; name->len; name++) {
-                if (h[i].key.len == name->len
-                    && ngx_strncasecmp(h[i].key.data, name->data, name->len)
-                       == 0)
-                {
-                    h[i].hash = 0;
-                }
-            }
-        }
-    }
 }
 
 
