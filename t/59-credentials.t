@@ -217,3 +217,48 @@ location /in {
 ["Authorization: a", "Authorization: a\nX-Client-ID: forged"]
 --- response_body_like eval
 [qr/\ABearer T0k\S+\|\|fixed\|\z/, qr/\Aa\|\|fixed\|\z/]
+
+
+=== TEST 9: a subrequest of a forger
+--- config
+location /asks {
+    auth_request /inner;
+    auth_request_set $seen $upstream_http_x_seen;
+    proxy_set_header X-Seen $seen;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/show;
+}
+location /show {
+    return 200 "seen $http_x_seen";
+}
+location = /inner {
+    internal;
+    erp_identity_header X-Client-ID $who;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/saw;
+}
+location /saw {
+    add_header X-Seen "$http_x_client_id.";
+    return 204;
+}
+--- request eval
+["GET /asks", "GET /asks"]
+--- more_headers eval
+["X-Client-ID: forged\nX_Client_ID: forged", "X-Client-ID: forged\nX-Who: shop"]
+--- response_body eval
+["seen .", "seen shop."]
+
+
+=== TEST 10: names that a server takes for credentials
+--- config
+location /variants {
+    erp_authorization erp;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/got;
+}
+location /got {
+    return 200 "<$http_proxy_authorization>";
+}
+--- request
+GET /variants
+--- more_headers
+Proxy_Authorization: forged
+--- response_body chomp
+<>

@@ -19,6 +19,7 @@ static ngx_str_t  ngx_http_penstock_credentials_channel[] = {
     ngx_string("DPoP"),
     ngx_string("Cookie"),
     ngx_string("Proxy-Authorization"),
+    ngx_string("Authorization"),
     ngx_null_string
 };
 
@@ -33,7 +34,7 @@ ngx_http_penstock_credentials_headers(ngx_http_request_t *r,
     ngx_http_penstock_header_t   *h;
     ngx_http_penstock_identity_t *identity;
 
-    if (clcf->identity
+    if ((clcf->identity || clcf->client)
         && ngx_http_penstock_credentials_forged(r, clcf, headers) != NGX_OK)
     {
         return NGX_ERROR;
@@ -93,42 +94,52 @@ ngx_http_penstock_credentials_headers(ngx_http_request_t *r,
 
 /*
  * Servers read "X_Client" and "x-client" as one: whatever could be taken for
- * a header of ours goes.
+ * a header of ours, or for the channel's credentials, goes.
  */
 
 static ngx_int_t
 ngx_http_penstock_credentials_forged(ngx_http_request_t *r,
     ngx_http_penstock_credentials_loc_conf_t *clcf, ngx_array_t *headers)
 {
-    ngx_uint_t                     i, j;
+    ngx_str_t                     *name;
+    ngx_uint_t                     i, j, n, like;
     ngx_list_part_t               *part;
     ngx_table_elt_t               *in;
     ngx_http_penstock_header_t    *h;
     ngx_http_penstock_identity_t  *identity;
 
-    identity = clcf->identity->elts;
+    identity = clcf->identity ? clcf->identity->elts : NULL;
+    n = clcf->identity ? clcf->identity->nelts : 0;
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
         in = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            for (j = 0; j < clcf->identity->nelts; j++) {
+            like = 0;
 
-                if (!ngx_http_penstock_credentials_like(&in[i].key,
-                                                        &identity[j].name))
-                {
-                    continue;
-                }
-
-                h = ngx_array_push(headers);
-                if (h == NULL) {
-                    return NGX_ERROR;
-                }
-
-                h->name = in[i].key;
-                ngx_str_null(&h->value);
-                break;
+            for (j = 0; j < n && !like; j++) {
+                like = ngx_http_penstock_credentials_like(&in[i].key,
+                                                          &identity[j].name);
             }
+
+            for (name = ngx_http_penstock_credentials_channel;
+                 clcf->client && name->len && !like;
+                 name++)
+            {
+                like = ngx_http_penstock_credentials_like(&in[i].key, name);
+            }
+
+            if (!like) {
+                continue;
+            }
+
+            h = ngx_array_push(headers);
+            if (h == NULL) {
+                return NGX_ERROR;
+            }
+
+            h->name = in[i].key;
+            ngx_str_null(&h->value);
         }
     }
 

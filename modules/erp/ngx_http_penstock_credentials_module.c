@@ -207,8 +207,9 @@ ngx_http_penstock_credentials_handler(ngx_http_request_t *r)
 /*
  * Subrequests to another location: a status lookup, a mirror.  They can't
  * wait; the token is mostly there, as the request itself needs it too.  A
- * clone got all at the gate.  Only what the location itself says counts: a
- * location for an issuer's keys must not inherit a token for the ERP.
+ * clone got all at the gate.  For the token only what the location itself
+ * says counts: a location for an issuer's keys must not inherit one for the
+ * ERP.  Identity headers are inherited, but not by the gateway's own requests.
  */
 
 static ngx_int_t
@@ -219,9 +220,16 @@ ngx_http_penstock_credentials_inner(ngx_http_request_t *r,
     ngx_str_t                             token;
     ngx_array_t                           headers;
     ngx_http_penstock_bearer_t            bearer;
+    ngx_http_penstock_exchange_t         *x;
     ngx_http_penstock_credentials_ctx_t  *ctx;
 
-    if (r->loc_conf == r->main->loc_conf || r->content_handler == NULL) {
+    ngx_http_penstock_credentials_loc_conf_t  here;
+
+    x = ngx_http_penstock_exchange_of(r);
+
+    if (r->content_handler == NULL
+        || (x && r->loc_conf == r->main->loc_conf))
+    {
         return NGX_DECLINED;
     }
 
@@ -241,15 +249,21 @@ ngx_http_penstock_credentials_inner(ngx_http_request_t *r,
         }
     }
 
-    if (!clcf->own) {
-        return NGX_DECLINED;
+    here = *clcf;
+
+    if (!here.own) {
+        here.client = NULL;
+
+        if (here.identity == NULL || x) {
+            return NGX_DECLINED;
+        }
     }
 
     ngx_str_null(&token);
 
-    if (clcf->client) {
+    if (here.client) {
         ngx_memzero(&bearer, sizeof(ngx_http_penstock_bearer_t));
-        bearer.client = clcf->client;
+        bearer.client = here.client;
 
         rc = ngx_http_penstock_token_here(&bearer, r->pool, &token);
 
@@ -262,7 +276,7 @@ ngx_http_penstock_credentials_inner(ngx_http_request_t *r,
     if (ngx_array_init(&headers, r->pool, 8,
                        sizeof(ngx_http_penstock_header_t))
         != NGX_OK
-        || ngx_http_penstock_credentials_headers(r, clcf, &token, &headers)
+        || ngx_http_penstock_credentials_headers(r, &here, &token, &headers)
            != NGX_OK
         || ngx_http_penstock_set_headers_in(r, headers.elts, headers.nelts)
            != NGX_OK)
