@@ -158,15 +158,18 @@ X-Other: a
 --- request eval
 ["POST /orders\n$main::Good", "POST /orders\n$main::Good",
  "PATCH /orders\n$main::Good", "POST /orders\n$main::Good",
+ "POST /orders\n$main::Good", "POST /orders\n$main::Good",
  "POST /orders\n$main::Good"]
 --- more_headers eval
 ["Content-Type: Application/JSON ; charset=\"UTF-8\"",
  "Content-Type: application/vnd.order+json;v=1",
  "Content-Type: application/merge-patch+json",
  "Content-Type: application/json; charset=iso-8859-1",
- "Content-Type: +json"]
+ "Content-Type: +json",
+ "Content-Type: application/json;charset=utf-8;charset=utf-16",
+ "Content-Type: application/json;xcharset=a; charset=utf-8"]
 --- error_code eval
-[201, 201, 201, 415, 415]
+[201, 201, 201, 415, 415, 415, 201]
 
 
 === TEST 12: two types: which one the ERP would go by is not known

@@ -26,6 +26,7 @@ typedef struct {
 static ngx_int_t ngx_http_penstock_schema_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_penstock_schema_due(ngx_http_request_t *r);
 static ngx_int_t ngx_http_penstock_schema_type(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_penstock_schema_utf8(ngx_str_t *type);
 static ngx_int_t ngx_http_penstock_schema_body(ngx_http_request_t *r,
     ngx_http_penstock_schema_loc_conf_t *slcf);
 static ngx_int_t ngx_http_penstock_schema_check(ngx_http_request_t *r,
@@ -214,7 +215,6 @@ ngx_http_penstock_schema_body(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_penstock_schema_type(ngx_http_request_t *r)
 {
-    u_char           *p, *last;
     ngx_uint_t        i, types;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
@@ -271,16 +271,10 @@ ngx_http_penstock_schema_type(ngx_http_request_t *r)
 
     h = r->headers_in.content_type;
 
-    if (h && ngx_http_penstock_json_type(&h->value)) {
-        last = h->value.data + h->value.len;
-        p = ngx_strlchr(h->value.data, last, ';');
-
-        if (p == NULL
-            || ngx_strlcasestrn(p, last, (u_char *) "charset=", 7) == NULL
-            || ngx_strlcasestrn(p, last, (u_char *) "utf-8", 4) != NULL)
-        {
-            return NGX_OK;
-        }
+    if (h && ngx_http_penstock_json_type(&h->value)
+        && ngx_http_penstock_schema_utf8(&h->value))
+    {
+        return NGX_OK;
     }
 
     if (ngx_http_penstock_add_header(r, &accept, &json) == NULL) {
@@ -290,6 +284,88 @@ ngx_http_penstock_schema_type(ngx_http_request_t *r)
     return ngx_http_penstock_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
                "The body must be application/json, or a type that ends in "
                "+json, in UTF-8.");
+}
+
+
+/* whether each charset that a Content-Type has is UTF-8, quoted or not */
+
+static ngx_uint_t
+ngx_http_penstock_schema_utf8(ngx_str_t *type)
+{
+    u_char     *p, *last, *name, *value, *end;
+    ngx_uint_t  quoted;
+
+    last = type->data + type->len;
+    p = ngx_strlchr(type->data, last, ';');
+
+    while (p) {
+        name = p + 1;
+
+        while (name < last && (*name == ' ' || *name == '\t')) {
+            name++;
+        }
+
+        value = NULL;
+        quoted = 0;
+
+        for (p = name; p < last && (quoted || *p != ';'); p++) {
+
+            if (*p == '"') {
+                quoted = !quoted;
+
+            } else if (*p == '\\' && quoted && p + 1 < last) {
+                p++;
+
+            } else if (*p == '=' && value == NULL) {
+                value = p + 1;
+            }
+        }
+
+        end = p;
+        p = (p < last) ? p : NULL;
+
+        if (value == NULL || value - name < (ssize_t) sizeof("charset") - 1
+            || ngx_strncasecmp(name, (u_char *) "charset",
+                               sizeof("charset") - 1)
+               != 0)
+        {
+            continue;
+        }
+
+        /* white space about the "=" is not allowed, but some skip it */
+
+        for (name += sizeof("charset") - 1;
+             *name == ' ' || *name == '\t';
+             name++)
+        {
+            /* void */
+        }
+
+        if (name != value - 1) {
+            continue;
+        }
+
+        while (value < end && (*value == ' ' || *value == '\t')) {
+            value++;
+        }
+
+        while (end > value && (end[-1] == ' ' || end[-1] == '\t')) {
+            end--;
+        }
+
+        if (end - value >= 2 && *value == '"' && end[-1] == '"') {
+            value++;
+            end--;
+        }
+
+        if (end - value != sizeof("utf-8") - 1
+            || ngx_strncasecmp(value, (u_char *) "utf-8", end - value) != 0)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
