@@ -401,7 +401,10 @@ ngx_http_penstock_exchange_headers(ngx_http_request_t *r,
 
     /* the length of what a HEAD would have brought is the upstream's word */
 
-    if (r->method != NGX_HTTP_HEAD || x->get) {
+    if (r->headers_out.status == NGX_HTTP_NO_CONTENT) {
+        ngx_http_clear_content_length(r);
+
+    } else if (r->method != NGX_HTTP_HEAD || x->get) {
         r->headers_out.content_length_n = x->size;
     }
 
