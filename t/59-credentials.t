@@ -262,3 +262,32 @@ GET /variants
 Proxy_Authorization: forged
 --- response_body chomp
 <>
+
+
+=== TEST 11: a subrequest where only others name the header: none at all
+--- config
+erp_identity_header X-Client-ID $who;
+location /asks {
+    auth_request /inner;
+    auth_request_set $seen $upstream_http_x_seen;
+    proxy_set_header X-Seen $seen;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/show;
+}
+location /show {
+    return 200 "seen $http_x_seen, client $http_x_client_id";
+}
+location = /inner {
+    internal;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/saw;
+}
+location /saw {
+    add_header X-Seen "<$http_x_client_id>";
+    return 204;
+}
+--- request
+GET /asks
+--- more_headers
+X-Client-ID: forged
+X-Who: shop
+--- response_body chomp
+seen <>, client shop

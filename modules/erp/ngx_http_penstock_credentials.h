@@ -83,7 +83,9 @@ typedef struct {
     ngx_http_penstock_client_t       *client;
     ngx_array_t                      *identity;
                                       /* ngx_http_penstock_identity_t */
-    ngx_uint_t                        own;       /* not inherited */
+    ngx_uint_t                        own;       /* the client, not
+                                                    inherited */
+    ngx_uint_t                        names;     /* likewise "identity" */
 } ngx_http_penstock_credentials_loc_conf_t;
 
 

@@ -63,6 +63,15 @@ ngx_http_penstock_credentials_headers(ngx_http_request_t *r,
         h->value = *token;
     }
 
+    /*
+     * An auth_request comes before the token is verified: a map over claims
+     * that was asked for there would stay empty for the request itself, too.
+     */
+
+    if (r != r->main && !clcf->own && !clcf->names) {
+        return NGX_OK;
+    }
+
     identity = clcf->identity ? clcf->identity->elts : NULL;
 
     for (i = 0; clcf->identity && i < clcf->identity->nelts; i++) {

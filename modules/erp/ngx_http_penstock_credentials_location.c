@@ -161,6 +161,8 @@ ngx_http_penstock_erp_identity(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         if (clcf->identity == NULL) {
             return NGX_CONF_ERROR;
         }
+
+        clcf->names = 1;
     }
 
     identity = ngx_array_push(clcf->identity);

@@ -209,7 +209,7 @@ ngx_http_penstock_credentials_handler(ngx_http_request_t *r)
  * wait; the token is mostly there, as the request itself needs it too.  A
  * clone got all at the gate.  For the token only what the location itself
  * says counts: a location for an issuer's keys must not inherit one for the
- * ERP.  Identity headers are inherited, but not by the gateway's own requests.
+ * ERP.  A client's forged identity is dropped wherever one is inherited.
  */
 
 static ngx_int_t
@@ -254,7 +254,7 @@ ngx_http_penstock_credentials_inner(ngx_http_request_t *r,
     if (!here.own) {
         here.client = NULL;
 
-        if (here.identity == NULL || x) {
+        if (here.identity == NULL || (x && !here.names)) {
             return NGX_DECLINED;
         }
     }
