@@ -12,7 +12,7 @@
 
 
 #define NGX_HTTP_PENSTOCK_REDIS_BACKOFF_MIN  50
-#define NGX_HTTP_PENSTOCK_REDIS_BACKOFF_MAX  5000
+#define NGX_HTTP_PENSTOCK_REDIS_BACKOFF_MAX  1000
 
 /* the back-off of a push link stops to grow there: at 400 to 800 ms */
 
