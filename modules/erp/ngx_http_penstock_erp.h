@@ -420,14 +420,6 @@ void ngx_http_penstock_erp_budget_start(
 
 /* _budget_zone.c: in shared memory */
 
-/*
- * Redis lets nobody in yet: at the moment when it does, and all share, nobody
- * of this host gets in on its own any more.
- */
-
-void ngx_http_penstock_erp_early(ngx_http_penstock_erp_budget_t *budget,
-    ngx_http_penstock_redis_call_t *call, redisReply *reply);
-
 typedef struct {
     ngx_slab_pool_t                     *shpool;
     ngx_atomic_t                         changes;
@@ -470,8 +462,7 @@ void ngx_http_penstock_erp_shared(ngx_http_penstock_erp_budget_t *budget);
  * renew, narrow), the worker, limit, its share for writes, lease in ms; then
  * of enter an id, the client and how many may wait, of leave and release an
  * id, of renew how many of the ids that follow are held, of narrow ms.
- * Returns a number and the ids that were let in; or 3 and how many ms nobody
- * is let in from now.
+ * Returns a number and the ids that were let in; 3: nobody is let in yet.
  */
 
 extern ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_budget_script;

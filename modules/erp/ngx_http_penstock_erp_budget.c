@@ -513,7 +513,7 @@ ngx_http_penstock_erp_tick(ngx_event_t *ev)
 static void
 ngx_http_penstock_erp_renew(ngx_event_t *ev)
 {
-    ngx_uint_t                        idle, asked;
+    ngx_uint_t                        idle, told;
     ngx_queue_t                      *q;
     ngx_http_penstock_erp_budget_t   *budget = ev->data;
     ngx_http_penstock_erp_places_t   *places;
@@ -548,25 +548,26 @@ ngx_http_penstock_erp_renew(ngx_event_t *ev)
 
     /*
      * Once more when nothing is left: so that Redis knows.  And while nobody
-     * of this host asks: so that the host knows whether Redis answers.
+     * of this host asks: so that the host knows whether Redis answers, and
+     * Redis that it has not been away.
      */
 
-    asked = !budget->redis;
+    told = (budget->redis == NULL);
 
     if (budget->redis
         && (!idle || !budget->idle
             || ngx_http_penstock_age(places->answered)
                >= NGX_HTTP_PENSTOCK_ERP_RENEW / 2))
     {
-        asked = 1;
+        told = budget->sharing;
         ngx_http_penstock_erp_remote_renew(budget);
     }
 
     budget->idle = idle;
 
     if (!idle || budget->redis) {
-        ngx_add_timer(ev, asked ? NGX_HTTP_PENSTOCK_ERP_RENEW
-                                : NGX_HTTP_PENSTOCK_ERP_RENEW / 2);
+        ngx_add_timer(ev, told ? NGX_HTTP_PENSTOCK_ERP_RENEW
+                               : NGX_HTTP_PENSTOCK_ERP_RENEW / 2);
     }
 }
 

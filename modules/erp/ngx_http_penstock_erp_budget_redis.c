@@ -537,16 +537,19 @@ ngx_http_penstock_erp_reply(ngx_http_penstock_erp_budget_t *budget,
 
     if (call->status != NGX_HTTP_PENSTOCK_REDIS_OK || reply == NULL
         || reply->type != REDIS_REPLY_ARRAY || reply->elements == 0
-        || reply->element[0]->type != REDIS_REPLY_INTEGER
-        || reply->element[0]->integer == NGX_HTTP_PENSTOCK_ERP_EARLY)
+        || reply->element[0]->type != REDIS_REPLY_INTEGER)
     {
-        ngx_http_penstock_erp_early(budget, call, reply);
         ngx_http_penstock_erp_alone(budget);
         return NGX_ERROR;
     }
 
     places = ngx_http_penstock_zone_data(budget->shm_zone);
     places->answered = ngx_current_msec;
+
+    if (reply->element[0]->integer == NGX_HTTP_PENSTOCK_ERP_EARLY) {
+        ngx_http_penstock_erp_alone(budget);
+        return NGX_ERROR;
+    }
 
     ngx_http_penstock_erp_shared(budget);
 

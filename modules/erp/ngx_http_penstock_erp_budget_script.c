@@ -82,7 +82,7 @@ ngx_http_penstock_redis_script_t  ngx_http_penstock_erp_budget_script = {
     "    end\n"
     "end\n"
     "if now < i[1] + 2000 then\n"
-    "    return {3, i[1] + 2000 - now}\n"
+    "    return {3}\n"
     "end\n"
     "local count, r = 0, 0\n"
     "for _, m in ipairs(call('ZRANGE', held, 0, -1)) do\n"

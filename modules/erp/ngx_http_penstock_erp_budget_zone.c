@@ -7,11 +7,6 @@
 #include "ngx_http_penstock_erp.h"
 
 
-/* ms until all share again */
-
-#define NGX_HTTP_PENSTOCK_ERP_SOON  300
-
-
 static uint64_t ngx_http_penstock_erp_count(
     ngx_http_penstock_erp_budget_t *budget, ps_budget_state_e state);
 
@@ -117,21 +112,4 @@ ngx_http_penstock_erp_budget_level(void *data)
     ngx_shmtx_unlock(&places->shpool->mutex);
 
     return level;
-}
-
-
-void
-ngx_http_penstock_erp_early(ngx_http_penstock_erp_budget_t *budget,
-    ngx_http_penstock_redis_call_t *call, redisReply *reply)
-{
-    ngx_http_penstock_erp_places_t  *places;
-
-    if (call->status == NGX_HTTP_PENSTOCK_REDIS_OK && reply
-        && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2
-        && reply->element[1]->type == REDIS_REPLY_INTEGER
-        && reply->element[1]->integer <= NGX_HTTP_PENSTOCK_ERP_SOON)
-    {
-        places = ngx_http_penstock_zone_data(budget->shm_zone);
-        places->answered = ngx_current_msec;
-    }
 }

@@ -295,27 +295,36 @@ static int
 ngx_http_penstock_ratelimit_admin_overrides(json_t *json,
     ngx_http_penstock_ratelimit_memory_t *memory)
 {
+    int             rc;
     json_t         *list;
-    uint32_t        i;
+    uint32_t        i, n;
     uint64_t        now;
-    ps_override_t   o;
+    ps_override_t  *all;
+
+    all = ngx_alloc(ps_overrides_max(memory->overrides)
+                    * sizeof(ps_override_t), ngx_cycle->log);
+    if (all == NULL) {
+        return -1;
+    }
+
+    ngx_shmtx_lock(&memory->shpool->mutex);
+    n = ps_overrides_copy(memory->overrides, all);
+    ngx_shmtx_unlock(&memory->shpool->mutex);
 
     list = json_array();
     now = ps_gcra_now();
+    rc = 0;
 
-    for (i = 0; i < ps_overrides_places(memory->overrides); i++) {
-
-        if (ps_overrides_at(memory->overrides, i, &o) && o.until > now
-            && json_array_append_new(list,
-                          ngx_http_penstock_ratelimit_admin_override(&o, now))
-               != 0)
-        {
-            json_decref(list);
-            return -1;
+    for (i = 0; i < n; i++) {
+        if (all[i].until > now) {
+            rc |= json_array_append_new(list,
+                     ngx_http_penstock_ratelimit_admin_override(&all[i], now));
         }
     }
 
-    return json_object_set_new(json, "overrides", list);
+    ngx_free(all);
+
+    return rc | json_object_set_new(json, "overrides", list);
 }
 
 

@@ -72,13 +72,6 @@ ps_overrides_number(const ps_overrides_t *overrides)
 }
 
 
-uint32_t
-ps_overrides_places(const ps_overrides_t *overrides)
-{
-    return overrides->places;
-}
-
-
 int
 ps_overrides_find(ps_overrides_t *overrides, int kind, const char *text,
     size_t len, uint64_t now, ps_override_t *found)
@@ -137,22 +130,24 @@ ps_overrides_use(ps_overrides_t *overrides, const ps_override_t *found,
 }
 
 
-int
-ps_overrides_at(ps_overrides_t *overrides, uint32_t i, ps_override_t *found)
+uint32_t
+ps_overrides_copy(const ps_overrides_t *overrides, ps_override_t *all)
 {
-    uint64_t  generation;
+    uint32_t              i, n;
+    const ps_override_t  *o;
 
-    do {
-        generation = ps_overrides_generation(overrides);
+    o = ps_overrides_set(overrides, overrides->generation);
 
-        memcpy(found, ps_overrides_set(overrides, generation) + i,
-               sizeof(ps_override_t));
+    for (i = 0, n = 0;
+         i < overrides->places && n < ps_overrides_max(overrides);
+         i++)
+    {
+        if (o[i].hash) {
+            all[n++] = o[i];
+        }
+    }
 
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-
-    } while (ps_overrides_generation(overrides) != generation);
-
-    return found->hash != 0;
+    return n;
 }
 
 

@@ -79,13 +79,13 @@ void ps_overrides_use(ps_overrides_t *overrides, const ps_override_t *found,
     int refused);
 
 /*
- * The i-th place of the set in force, for lists; 0: none there.  With i up
- * to ps_overrides_places().
+ * The whole set in force, for lists, as a change may move one to a place that
+ * has been passed: under the lock.  Room for ps_overrides_max().  Returns how
+ * many there are; some may be over.
  */
 
-uint32_t ps_overrides_places(const ps_overrides_t *overrides);
-int ps_overrides_at(ps_overrides_t *overrides, uint32_t i,
-    ps_override_t *found);
+uint32_t ps_overrides_copy(const ps_overrides_t *overrides,
+    ps_override_t *all);
 
 /*
  * Changes, under the lock.  put adds one, or takes the place of the one of

@@ -82,12 +82,13 @@ class Case(penstock.TestCase):
 
     redis_ = False
     alone = ''
+    kept = ()       # options of Redis
 
     def start(self, gateways=1, limit=4, writes=1, queue=200, timeout='15s',
               more='', latency='30ms', workers=2, read_timeout='60s',
               style='bc'):
         self.limit = limit
-        self.store = self.redis() if self.redis_ else None
+        self.store = self.redis(*self.kept) if self.redis_ else None
         self.erp_ = self.erp('--latency', latency, '--concurrency', '0',
                              '--max-age', '60', '--style', style)
         self.erp_.request('POST', '/__stock', body={
@@ -100,9 +101,8 @@ class Case(penstock.TestCase):
             REDIS_ARG='redis=main ' + self.alone if self.redis_ else '')
             for n in range(gateways)]
         if self.redis_:
-            # for two seconds from the first question Redis lets nobody in
-            self.write()
-            time.sleep(2.1)
+            # for two seconds from its start Redis lets nobody in
+            penstock.wait_for(lambda: self.write().status != 503)
             self.control(reset=True)
         return self.gw
 

@@ -38,7 +38,7 @@ class BudgetInRedis(base.Budget):
         """The ERP's own count while Redis goes and comes back with its data,
         and both hosts are busy."""
 
-        self.start(gateways=2, limit=4, writes=0, latency='100ms')
+        self.start(gateways=2, limit=4, writes=0, latency='400ms')
         done = threading.Event()
         statuses = set()
 
@@ -68,6 +68,18 @@ class BudgetInRedis(base.Budget):
             self.store.freeze()
             time.sleep(3.5)
             self.store.thaw()
+
+        self.assertLessEqual(self.flaps(away), 4)
+
+    def test_redis_restarts(self):
+        """With its data, which says nothing of who went on alone."""
+
+        self.kept = '--appendonly', 'yes', '--appendfsync', 'always'
+
+        def away():
+            self.store.kill()
+            time.sleep(3.5)
+            self.store.start()
 
         self.assertLessEqual(self.flaps(away), 4)
 

@@ -170,12 +170,15 @@ static void
 test_full(void **state)
 {
     char             name[16];
-    uint32_t         i, n, seen;
-    ps_override_t    o, all[3];
+    uint32_t         i, n;
+    uint64_t         sum;
+    ps_override_t    all[3], *copy;
     ps_overrides_t  *set;
 
     set = make(8192);
     n = ps_overrides_max(set);
+    copy = calloc(n, sizeof(ps_override_t));
+    assert_non_null(copy);
 
     for (i = 0; i < n; i++) {
         (void) snprintf(name, sizeof(name), "k%u", i);
@@ -193,11 +196,13 @@ test_full(void **state)
         assert_int_equal(rate(set, PS_OVERRIDE_KEY, name, NOW), i + 1);
     }
 
-    for (i = seen = 0; i < ps_overrides_places(set); i++) {
-        seen += ps_overrides_at(set, i, &o);
+    assert_int_equal(ps_overrides_copy(set, copy), n);
+
+    for (i = 0, sum = 0; i < n; i++) {
+        sum += copy[i].rate.count;
     }
 
-    assert_int_equal(seen, n);
+    assert_int_equal(sum, n * (n + 1) / 2 - 1 + 77);
 
     all[0] = override(PS_OVERRIDE_KEY, "x", 1, PS_OVERRIDE_NEVER);
     all[1] = override(PS_OVERRIDE_KEY, "y", 2, NOW);
@@ -208,6 +213,9 @@ test_full(void **state)
     assert_int_equal(rate(set, PS_OVERRIDE_KEY, "k1", NOW), 0);
     assert_int_equal(rate(set, PS_OVERRIDE_PLAN, "z", NOW), 3);
 
+    assert_int_equal(ps_overrides_copy(set, copy), 2);
+
+    free(copy);
     free(set);
 }
 
