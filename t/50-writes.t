@@ -337,3 +337,21 @@ Idempotency-Key: "a"
 [502, 409]
 --- response_body_like eval
 ["problem:unknown-outcome", "problem:idempotency-unknown-outcome"]
+
+
+
+=== TEST 14: 204 has no length, whatever the upstream says
+--- http_config eval: $::HttpConfig
+--- config
+location /x {
+    erp_budget erp;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+}
+--- tcp_listen: $TEST_NGINX_RAND_PORT_1
+--- tcp_reply eval
+"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
+--- request
+POST /x
+--- error_code: 204
+--- response_headers
+!Content-Length

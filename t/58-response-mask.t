@@ -457,3 +457,20 @@ location = /page-set {
 ["cost", "cost"]
 --- error_log
 can't be applied to a subrequest
+
+
+=== TEST 28: identity is no coding
+--- config
+location /coded {
+    response_mask /cost;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/plain;
+}
+location /plain {
+    default_type application/json;
+    add_header Content-Encoding Identity;
+    return 200 '{"id":1,"cost":2}';
+}
+--- request
+GET /coded
+--- response_body chomp
+{"id":1}

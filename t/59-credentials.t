@@ -73,6 +73,24 @@ location /erp {
 _EOC_
 });
 
+# a subrequest, and what its server and the request's own see of the client
+
+our $Asks = <<'_EOC_';
+location /asks {
+    auth_request /inner;
+    auth_request_set $seen $upstream_http_x_seen;
+    proxy_set_header X-Seen $seen;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/show;
+}
+location /show {
+    return 200 "seen $http_x_seen, client $http_x_client_id";
+}
+location /saw {
+    add_header X-Seen "<$http_x_client_id>";
+    return 204;
+}
+_EOC_
+
 run_tests();
 
 __DATA__
@@ -220,31 +238,19 @@ location /in {
 
 
 === TEST 9: a subrequest of a forger
---- config
-location /asks {
-    auth_request /inner;
-    auth_request_set $seen $upstream_http_x_seen;
-    proxy_set_header X-Seen $seen;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/show;
-}
-location /show {
-    return 200 "seen $http_x_seen";
-}
+--- config eval
+$::Asks . '
 location = /inner {
     internal;
     erp_identity_header X-Client-ID $who;
     proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/saw;
-}
-location /saw {
-    add_header X-Seen "$http_x_client_id.";
-    return 204;
-}
+}'
 --- request eval
 ["GET /asks", "GET /asks"]
 --- more_headers eval
 ["X-Client-ID: forged\nX_Client_ID: forged", "X-Client-ID: forged\nX-Who: shop"]
 --- response_body eval
-["seen .", "seen shop."]
+["seen <>, client forged", "seen <shop>, client forged"]
 
 
 === TEST 10: names that a server takes for credentials
@@ -265,25 +271,12 @@ Proxy_Authorization: forged
 
 
 === TEST 11: a subrequest where only others name the header: none at all
---- config
-erp_identity_header X-Client-ID $who;
-location /asks {
-    auth_request /inner;
-    auth_request_set $seen $upstream_http_x_seen;
-    proxy_set_header X-Seen $seen;
-    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/show;
-}
-location /show {
-    return 200 "seen $http_x_seen, client $http_x_client_id";
-}
+--- config eval
+'erp_identity_header X-Client-ID $who;' . $::Asks . '
 location = /inner {
     internal;
     proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/saw;
-}
-location /saw {
-    add_header X-Seen "<$http_x_client_id>";
-    return 204;
-}
+}'
 --- request
 GET /asks
 --- more_headers
