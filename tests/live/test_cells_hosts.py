@@ -313,9 +313,9 @@ class Writes(HostsCase):
             took.sort()
             print('\na SET was seen after %.1f ms (median), %.1f ms (longest)'
                   % (took[len(took) // 2] * 1e3, took[-1] * 1e3))
-            if took[-1] < 0.05:
+            if took[len(took) // 2] < 0.05:
                 break
-        self.assertLess(took[-1], 0.05)
+        self.assertLess(took[len(took) // 2], 0.05)
         self.assertEqual(len(self.asked), 1)
 
     def test_delete_is_seen_by_all_hosts(self):
