@@ -101,8 +101,11 @@ static ngx_int_t
 ngx_http_penstock_exchange_request(ngx_http_penstock_exchange_t *x,
     ngx_http_request_t *sr)
 {
-    u_char     *p;
-    ngx_str_t   server;
+    u_char                    *p;
+    ngx_str_t                  server;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(sr, ngx_http_core_module);
 
     if (x->internal) {
 
@@ -209,11 +212,18 @@ ngx_http_penstock_exchange_request(ngx_http_penstock_exchange_t *x,
 
         sr->method = NGX_HTTP_POST;
 
-    } else if (x->once && sr->method == NGX_HTTP_GET) {
+    } else if (x->once && sr->method != NGX_HTTP_HEAD) {
 
-        /* likewise; proxy_cache still takes it for a GET */
+        /* likewise; proxy_cache still takes a GET for one */
 
         sr->method |= NGX_HTTP_LOCK;
+
+    } else if (x->once && clcf->handler) {
+
+        /* no HEAD for proxy_cache, which would send it as a GET, or else
+           store an answer without a body for GETs; files know no LOCK */
+
+        sr->method = NGX_HTTP_LOCK;
     }
 
     return NGX_OK;

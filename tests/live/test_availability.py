@@ -143,7 +143,7 @@ class Stampede(AvailabilityCase):
         self.assertGreater(self.reads(), 5)
 
     def test_leader_leaves(self):
-        self.start(self.erp('--latency', '600ms'))
+        self.start(self.erp('--latency', '2s'))
         leader = self.raw()
         self.wait_running()
         answers = []
@@ -159,7 +159,7 @@ class Stampede(AvailabilityCase):
         self.assertEqual(self.reads(), 1)
 
     def test_leader_leaves_alone(self):
-        self.start(self.erp('--latency', '400ms'), workers=1)
+        self.start(self.erp('--latency', '2s'), workers=1)
         leader = self.raw()
         self.wait_running()
         leader.close()
@@ -170,7 +170,7 @@ class Stampede(AvailabilityCase):
         self.assertEqual(self.reads(), 1)
 
     def test_follower_leaves(self):
-        self.start(self.erp('--latency', '400ms'), workers=1)
+        self.start(self.erp('--latency', '2s'), workers=1)
         leader = threading.Thread(target=self.read)
         leader.start()
         self.wait_running()
@@ -287,7 +287,7 @@ class Workers(AvailabilityCase):
             self.assertEqual(self.read(sku).status, 200)
 
     def test_reload_in_a_fill_loses_nobody(self):
-        self.start(self.erp('--latency', '800ms'))
+        self.start(self.erp('--latency', '2s'))
         answers = []
         readers = threading.Thread(target=lambda: answers.extend(
             penstock.together([self.read] * 20)))
@@ -302,7 +302,7 @@ class Workers(AvailabilityCase):
         self.assertEqual(self.read().headers['X-Status'], 'HIT')
 
     def test_graceful_end_in_a_fill_loses_nobody(self):
-        self.start(self.erp('--latency', '500ms'))
+        self.start(self.erp('--latency', '3s'))
         answers = []
         readers = threading.Thread(target=lambda: answers.extend(
             penstock.together([self.read] * 20)))
@@ -470,7 +470,7 @@ class Own(AvailabilityCase):
         self.assertEqual(self.stats()['writes'], 1)
 
     def test_an_orders_client_leaves(self):
-        self.start(self.erp('--latency', '500ms', '--max-age', '60'))
+        self.start(self.erp('--latency', '2s', '--max-age', '60'))
         before = self.number()
         body = json.dumps({'order_id': '1', 'customer': 'c', 'lines': [
             {'sku': 'D', 'location': 'L1', 'quantity': 1}]})
@@ -818,7 +818,7 @@ class HTTP2(AvailabilityCase):
         self.assertIn(' UPDATING', self.gw.access_log())
 
     def test_leader_resets_its_stream(self):
-        self.start(self.erp('--latency', '800ms', '--max-age', '60'),
+        self.start(self.erp('--latency', '2s', '--max-age', '60'),
                    workers=1)
         h2 = self.connect()
         leader = h2.get('/availability?sku=A')
@@ -832,7 +832,7 @@ class HTTP2(AvailabilityCase):
         self.assertEqual(self.reads(), 1)
 
     def test_leaders_connection_is_cut(self):
-        self.start(self.erp('--latency', '800ms', '--max-age', '60'),
+        self.start(self.erp('--latency', '2s', '--max-age', '60'),
                    workers=1)
         cut, other = self.connect(), self.connect()
         cut.get('/availability?sku=A')

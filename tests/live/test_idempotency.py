@@ -182,7 +182,7 @@ class Keys(Case):
         self.assertEqual(self.stats()['writes'], 3)
 
     def test_in_progress(self):
-        self.begin(latency='800ms')
+        self.begin(latency='2s')
         first = []
         thread = threading.Thread(
             target=lambda: first.append(self.send('k')))
@@ -327,9 +327,9 @@ class Keys(Case):
 
     def test_client_leaves(self):
         """The order goes on, and its answer waits for the next try."""
-        self.begin(latency='300ms')
+        self.begin(latency='1500ms')
         with self.assertRaises(OSError):
-            self.send('k', timeout=0.1)
+            self.send('k', timeout=0.5)
         penstock.wait_for(lambda: self.stats()['orders'] == 1)
         again = penstock.wait_for(
             lambda: (lambda a: a if a.status != 409 else None)(
@@ -340,7 +340,7 @@ class Keys(Case):
 
     def test_worker_killed(self):
         """Its lease ends; the outcome is unknown, not free."""
-        self.begin(latency='700ms')
+        self.begin(latency='3s')
         got = []
 
         def one():
@@ -366,7 +366,7 @@ class Keys(Case):
         self.assertEqual(self.stats()['writes'], 1)
 
     def test_reload(self):
-        self.begin(latency='500ms')
+        self.begin(latency='2s')
         got = []
         thread = threading.Thread(
             target=lambda: got.append(self.send('k')))

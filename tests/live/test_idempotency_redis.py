@@ -32,7 +32,7 @@ class RedisDown(base.Case):
 
     def test_lost_before_the_answer(self):
         """Redis dies while the ERP works: the client hears the ERP."""
-        self.start(redis=True, latency='800ms')
+        self.start(redis=True, latency='2s')
         got = []
         thread = threading.Thread(
             target=lambda: got.append(self.send('k')))

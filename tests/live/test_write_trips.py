@@ -350,7 +350,7 @@ class Leaving(Case):
     def test_after_it_was_sent(self):
         """It goes on, and its answer is kept."""
 
-        self.start(limit=1, queue=1, latency='600ms')
+        self.start(limit=1, queue=1, latency='2s')
         body = self.order()
         s = self.visit_order('k', body)
         penstock.wait_for(lambda: self.stats()['running'] == 1)
