@@ -474,3 +474,28 @@ location /plain {
 GET /coded
 --- response_body chomp
 {"id":1}
+
+
+=== TEST 29: what add_after_body brings comes behind the mask
+--- config
+location /masked {
+    response_mask /cost;
+    addition_types application/json;
+    add_before_body /before;
+    add_after_body /after;
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/plain;
+}
+location /before {
+    return 200 "<";
+}
+location /after {
+    return 200 ">";
+}
+location /plain {
+    default_type application/json;
+    return 200 '{"id":1,"cost":2}';
+}
+--- request
+GET /masked
+--- response_body chomp
+<{"id":1}>

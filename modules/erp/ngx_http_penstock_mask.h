@@ -43,6 +43,7 @@ char *ngx_http_penstock_mask_size(ngx_conf_t *cf, void *post, void *data);
 
 typedef enum {
     NGX_HTTP_PENSTOCK_MASK_READ = 0,     /* the header is held back */
+    NGX_HTTP_PENSTOCK_MASK_SENT,         /* "body" goes, nothing is left */
     NGX_HTTP_PENSTOCK_MASK_DONE          /* "body" goes, the rest is dropped */
 } ngx_http_penstock_mask_state_e;
 

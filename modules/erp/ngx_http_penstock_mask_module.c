@@ -339,7 +339,9 @@ ngx_http_penstock_mask_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     ctx = (r == r->main)
           ? ngx_http_get_module_ctx(r, ngx_http_penstock_mask_module) : NULL;
 
-    if (ctx == NULL) {
+    /* what comes behind the last is of "add_after_body" */
+
+    if (ctx == NULL || ctx->state == NGX_HTTP_PENSTOCK_MASK_SENT) {
         return ngx_http_next_body_filter(r, in);
     }
 
@@ -429,7 +431,7 @@ ngx_http_penstock_mask_send(ngx_http_request_t *r,
     b->last_buf = 1;
     b->last_in_chain = 1;
 
-    ctx->state = NGX_HTTP_PENSTOCK_MASK_DONE;
+    ctx->state = NGX_HTTP_PENSTOCK_MASK_SENT;
 
     ngx_http_clear_content_length(r);
     r->headers_out.content_length_n = b->last - b->pos;
