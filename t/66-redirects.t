@@ -18,6 +18,7 @@ our $HttpConfig = <<'_EOC_';
         location = /accel {
             add_header X-Accel-Redirect $arg_to;
             add_header Set-Cookie a=b;
+            add_header X-Accel-Limit-Rate $arg_rate;
             return 200 "not this";
         }
 
@@ -279,3 +280,46 @@ location @required {
  "Idempotency-Key"]
 --- response_headers eval
 ["Idempotent-Replayed: ", "Idempotent-Replayed: true", "", "", ""]
+
+
+=== TEST 12: X-Accel-Limit-Rate, led on or not
+--- http_config eval: $::HttpConfig
+--- config
+location /x {
+    erp_budget erp;
+    add_header X-Rate $limit_rate;
+    proxy_pass http://origin/accel;
+}
+location /c {
+    availability_cache a;
+    add_header X-Rate $limit_rate;
+    proxy_pass http://origin/accel;
+}
+location /open {
+    internal;
+    add_header X-Rate $limit_rate;
+    proxy_pass http://origin;
+}
+--- request eval
+["GET /x?rate=90000", "GET /c?rate=90000", "GET /x?rate=90000&to=/open/a"]
+--- response_headers eval
+["X-Rate: 90000", "X-Rate: 90000", "X-Rate: 90000"]
+
+
+=== TEST 13: a HEAD with a place leaves what proxy_cache has whole
+--- http_config eval
+$::HttpConfig
+. 'proxy_cache_path $TEST_NGINX_SERVER_ROOT/cache keys_zone=c:1m;'
+--- config
+location /x {
+    erp_budget erp;
+    proxy_cache c;
+    proxy_cache_valid 1m;
+    proxy_pass http://origin;
+}
+--- request eval
+["HEAD /x", "GET /x", "HEAD /x", "GET /x"]
+--- error_code eval
+[200, 200, 200, 200]
+--- response_body_like eval
+["^\$", "SECRET", "^\$", "SECRET"]

@@ -25,6 +25,8 @@ static ngx_int_t ngx_http_penstock_exchange_done(ngx_http_request_t *sr,
     void *data, ngx_int_t rc);
 static ngx_int_t ngx_http_penstock_exchange_refusal(ngx_http_request_t *r,
     ngx_http_penstock_exchange_t *x);
+static void ngx_http_penstock_exchange_limit_rate(ngx_http_request_t *r,
+    ngx_http_upstream_t *u);
 static ngx_int_t ngx_http_penstock_exchange_page(ngx_http_request_t *r,
     ngx_http_penstock_exchange_t *x);
 
@@ -418,7 +420,35 @@ ngx_http_penstock_exchange_headers(ngx_http_request_t *r,
         r->headers_out.content_length_n = x->size;
     }
 
+    ngx_http_penstock_exchange_limit_rate(r, x->request->upstream);
+
     return NGX_OK;
+}
+
+
+/* the clone's own limit is 0, as what it reads is not buffered */
+
+static void
+ngx_http_penstock_exchange_limit_rate(ngx_http_request_t *r,
+    ngx_http_upstream_t *u)
+{
+    ngx_int_t         n;
+    ngx_table_elt_t  *h;
+
+    h = u ? u->headers_in.x_accel_limit_rate : NULL;
+
+    if (h == NULL
+        || u->conf->ignore_headers & NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE)
+    {
+        return;
+    }
+
+    n = ngx_atoi(h->value.data, h->value.len);
+
+    if (n != NGX_ERROR) {
+        r->limit_rate = (size_t) n;
+        r->limit_rate_set = 1;
+    }
 }
 
 
