@@ -258,6 +258,8 @@ my %wrong = (
     erp_overload => [
         ['location', 'erp_overload 200;', 'invalid status "200", use 400 to '
          . '599'],
+        ['location', 'erp_overload 400 "";', 'text of "erp_overload" is '
+         . 'empty'],
     ],
     erp_breaker => [
         ['location', 'erp_breaker "a b";', 'invalid name "a b" of a breaker'],

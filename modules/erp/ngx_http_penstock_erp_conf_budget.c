@@ -452,6 +452,13 @@ ngx_http_penstock_erp_overload(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (cf->args->nelts == 3 && value[2].len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the text of \"erp_overload\" is empty, leave it "
+                           "out where the status alone tells");
+        return NGX_CONF_ERROR;
+    }
+
     if (elcf->overload == NGX_CONF_UNSET_PTR) {
         elcf->overload = ngx_array_create(cf->pool, 1,
                                    sizeof(ngx_http_penstock_erp_overload_t));
