@@ -39,7 +39,8 @@ CONF = '''
     server {
         listen 127.0.0.1:%%PORT%%;
 
-        erp_authorization erp;
+        erp_authorization   erp;
+        erp_identity_header X-Shop host;
 
         location = /_token {
             internal;
@@ -119,14 +120,15 @@ CONF = '''
         }
 
         location /lookup {
-            mirror /look;
+            mirror /second;
             proxy_pass http://127.0.0.1:%%ERP%%;
         }
 
-        location = /look {
+        location = /second {
             internal;
-            erp_authorization erp;
-            proxy_pass http://127.0.0.1:%%ERP%%/look;
+            erp_authorization   erp;
+            erp_identity_header X-Shop copy;
+            proxy_pass http://127.0.0.1:%%ERP%%/second;
         }
 
         location = /status { penstock_status; }
@@ -489,14 +491,19 @@ class Test(penstock.TestCase):
     def test_subrequests(self):
         """A location inherits no token for a subrequest, but may name it."""
         self.servers()
-        self.assertEqual(self.gw.get('/mirrored', headers={
-            'Authorization': 'Bearer channel'}).status, 200)
-        self.assertEqual(self.gw.get('/lookup').status, 200)
-        penstock.wait_for(lambda: self.seen('/copy') and self.seen('/look'),
+        forged = {'Authorization': 'Bearer channel', 'X-Shop': 'forged',
+                  'x_shop': 'forged'}
+        for path in '/mirrored', '/lookup':
+            self.assertEqual(self.gw.get(path, headers=forged).status, 200)
+        penstock.wait_for(lambda: self.seen('/copy') and self.seen('/second'),
                           what='both copies')
         self.assertNotIn('token', self.seen('/copy')[0][2]['Authorization'])
-        self.assertEqual(self.seen('/look')[-1][2]['Authorization'],
+        self.assertEqual(self.seen('/second')[-1][2]['Authorization'],
                          'Bearer token-1')
+        self.assertEqual(
+            [self.seen(path)[-1][2]['X-Shop'] for path in
+             ('/mirrored', '/copy', '/lookup', '/second')],
+            ['host', None, 'host', 'copy'])
 
 
 OIDC_CLIENTS = (
