@@ -366,7 +366,7 @@ class Own(AvailabilityCase):
                 h.send(201, 'made')
             else:
                 n = stock['n']
-                time.sleep(1.0 if 'slow' in h.headers.get('X-Do', '') else 0)
+                time.sleep(2.0 if 'slow' in h.headers.get('X-Do', '') else 0)
                 h.send(200, str(n), {'Cache-Control': 'max-age=60'})
 
         origin = self.origin(serve)
@@ -383,9 +383,8 @@ class Own(AvailabilityCase):
         self.assertEqual(self.order(1, 'A').status, 201)
 
         # it doesn't join the old fill, and doesn't wait for it
-        start = time.monotonic()
         self.assertEqual(self.read().text, '9')
-        self.assertLess(time.monotonic() - start, 0.7)
+        self.assertTrue(any(thread.is_alive() for thread in slow))
 
         for thread in slow:
             thread.join()
@@ -595,13 +594,12 @@ class Trouble(AvailabilityCase):
         self.assertEqual(self.read('D', '&location=L1').status, 500)
 
     def test_stale_while_revalidate(self):
-        self.start(self.erp('--max-age', '1', '--latency', '300ms'),
+        self.start(self.erp('--max-age', '1', '--latency', '1500ms'),
                    READ='availability_cache_stale while_revalidate=60s;')
         first = self.read()
         time.sleep(1.4)
-        start = time.monotonic()
         answers = penstock.together([self.read] * 10)
-        self.assertLess(time.monotonic() - start, 2)
+        self.wait_running()
         self.assertEqual({a.headers['X-Status'] for a in answers},
                          {'UPDATING'})
         self.assertEqual({a.body for a in answers}, {first.body})
@@ -613,20 +611,19 @@ class Trouble(AvailabilityCase):
         self.assertEqual(len(closed), 1)
 
     def test_refresh_does_not_hold_the_connection(self):
-        self.start(self.erp('--max-age', '1', '--latency', '1s'), workers=1,
+        self.start(self.erp('--max-age', '1', '--latency', '2s'), workers=1,
                    READ='availability_cache_stale while_revalidate=60s;')
         self.read()
         time.sleep(1.3)
         s = self.raw()
         s.settimeout(5)
-        start = time.monotonic()
         data = b''
         while b'}]}' not in data:
             part = s.recv(65536)
             self.assertTrue(part, data)
             data += part
         self.assertIn(b'Connection: close', data)
-        self.assertLess(time.monotonic() - start, 0.6)
+        self.wait_running()
         s.close()
 
     def test_hang_is_a_504(self):
@@ -802,16 +799,15 @@ class HTTP2(AvailabilityCase):
         self.assertEqual(self.reads(), 1)
 
     def test_refresh_keeps_the_connection(self):
-        self.start(self.erp('--max-age', '1', '--latency', '1s'),
+        self.start(self.erp('--max-age', '1', '--latency', '2s'),
                    READ='availability_cache_stale while_revalidate=60s;')
         h2 = self.connect()
         first = h2.answer(h2.get('/availability?sku=A'))
         self.sell(1, 'A')
         time.sleep(1.3)
-        start = time.monotonic()
         for _ in range(3):
             self.assertEqual(h2.answer(h2.get('/availability?sku=A')), first)
-        self.assertLess(time.monotonic() - start, 0.7)
+        self.wait_running()
         penstock.wait_for(
             lambda: h2.answer(h2.get('/availability?sku=A')) != first, 5)
         self.assertEqual(self.reads(), 2)

