@@ -249,8 +249,8 @@ location = /inner {
 ["GET /asks", "GET /asks"]
 --- more_headers eval
 ["X-Client-ID: forged\nX_Client_ID: forged", "X-Client-ID: forged\nX-Who: shop"]
---- response_body eval
-["seen <>, client forged", "seen <shop>, client forged"]
+--- response_body_like eval
+['^seen <>, client forged(, forged)?$', '^seen <shop>, client forged$']
 
 
 === TEST 10: names that a server takes for credentials
