@@ -488,3 +488,63 @@ connect() failed
 --- answers: 1 - 2 - 3 - 4 - 5 - 6
 --- error_code eval
 [200, (201, 200) x 5]
+
+
+=== TEST 27: an "if" and what lies within a location inherit it
+--- http_config
+erp_budget_zone erp:64k limit=2;
+--- config
+location /o {
+    availability_invalidate zone=a /sku;
+
+    if ($arg_if) {
+        set $x 1;
+    }
+
+    limit_except GET {
+        allow all;
+    }
+
+    location /o/in {
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/erp/;
+    }
+
+    location /o/led {
+        erp_budget erp;
+
+        if ($request_method = POST) {
+            add_header X-Post yes;
+        }
+
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/erp/;
+    }
+
+    location /o/off {
+        availability_invalidate off;
+        proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/erp/;
+    }
+
+    proxy_pass http://127.0.0.1:$TEST_NGINX_SERVER_PORT/erp/;
+}
+--- request eval
+["GET /t?sku=A", map { ("POST $_\n{\"sku\":\"A\"}",
+ "GET /t?sku=A") } "/o?if=1", "/o/in/", "/o/led/", "/o/off/"]
+--- answers: 1 - 2 - 3 - 4 - 4
+--- error_code eval
+[200, (201, 200) x 4]
+
+
+=== TEST 28: a purge in a location with an "if"
+--- config
+location /p {
+    if ($arg_if) {
+        set $x 1;
+    }
+
+    availability_purge zone=a;
+}
+--- request eval
+["GET /t?sku=A", "POST /p?if=1\n{\"skus\":[\"A\"]}", "GET /t?sku=A"]
+--- answers: 1 - 2
+--- error_code eval
+[200, 200, 200]

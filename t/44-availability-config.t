@@ -318,7 +318,7 @@ availability_zone a:1m;
 location /t { availability_invalidate zone=a; }
 --- must_die
 --- error_log
-invalid number of arguments in "availability_invalidate" directive
+"availability_invalidate" takes a zone and JSON pointers, for example "zone=stock /lines/*/sku", or "off"
 
 
 === TEST 34: what is no pointer

@@ -84,12 +84,12 @@ ngx_http_penstock_av_create_loc_conf(ngx_conf_t *cf)
      *
      *     alcf->enabled = 0;
      *     alcf->key = NULL;
-     *     alcf->invalidate_zone = NULL;
      *     alcf->pointers = NULL;
      *     alcf->purge_zone = NULL;
      */
 
     alcf->zone = NGX_CONF_UNSET_PTR;
+    alcf->invalidate_zone = NGX_CONF_UNSET_PTR;
     alcf->valid = NGX_CONF_UNSET_PTR;
     alcf->tags = NGX_CONF_UNSET_PTR;
     alcf->bypass = NGX_CONF_UNSET_PTR;
@@ -114,6 +114,7 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_penstock_av_loc_conf_t  *prev = parent;
     ngx_http_penstock_av_loc_conf_t  *conf = child;
 
+    ngx_http_core_loc_conf_t      *clcf;
     ngx_http_penstock_loc_conf_t  *plcf;
 
     ngx_conf_merge_ptr_value(conf->zone, prev->zone, NULL);
@@ -133,6 +134,26 @@ ngx_http_penstock_av_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->key == NULL) {
         conf->key = prev->key;
+    }
+
+    /* where POST is a read, writes elsewhere don't make it one */
+
+    if (conf->invalidate_zone == NGX_CONF_UNSET_PTR
+        && !(conf->zone && conf->items && conf->items->in_body))
+    {
+        conf->invalidate_zone = prev->invalidate_zone;
+        conf->pointers = prev->pointers;
+    }
+
+    ngx_conf_init_ptr_value(conf->invalidate_zone, NULL);
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->noname && conf->purge_zone == NULL) {
+
+        /* an "if" is no location of its own */
+
+        conf->purge_zone = prev->purge_zone;
     }
 
     conf->enabled = conf->zone || conf->invalidate_zone || conf->purge_zone;
@@ -536,11 +557,26 @@ ngx_http_penstock_av_invalidate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     const char          *err;
     ps_json_pointer_t  **pointer;
 
-    if (alcf->pointers) {
+    if (alcf->invalidate_zone != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
+
+    if (cf->args->nelts == 2) {
+
+        if (ngx_strcmp(value[1].data, "off") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"availability_invalidate\" takes a zone and "
+                               "JSON pointers, for example \"zone=stock "
+                               "/lines/*/sku\", or \"off\"");
+            return NGX_CONF_ERROR;
+        }
+
+        alcf->invalidate_zone = NULL;
+
+        return NGX_CONF_OK;
+    }
 
     alcf->invalidate_zone = ngx_http_penstock_av_zone_param(cf, cmd,
                                                             &value[1]);

@@ -99,7 +99,7 @@ static ngx_command_t  ngx_http_penstock_av_commands[] = {
       NULL },
 
     { ngx_string("availability_invalidate"),
-      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_CONF_2MORE,
+      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_CONF_1MORE,
       ngx_http_penstock_av_invalidate_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,

@@ -78,11 +78,15 @@ typedef struct {
 } ngx_http_penstock_main_conf_t;
 
 
-/* set by directives at once: configurations merge in the modules' order */
+/*
+ * What modules say of a location to others.  "authenticates" is set by
+ * directives at once, for those that merge before: configurations merge in
+ * the modules' order.
+ */
 
 typedef struct {
     ngx_flag_t                           authenticates;
-    ngx_flag_t                           governs;    /* erp leads writes */
+    ngx_uint_t                           governs;    /* erp leads writes */
 } ngx_http_penstock_loc_conf_t;
 
 

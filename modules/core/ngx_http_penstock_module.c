@@ -93,7 +93,6 @@ ngx_http_penstock_create_loc_conf(ngx_conf_t *cf)
     }
 
     plcf->authenticates = NGX_CONF_UNSET;
-    plcf->governs = NGX_CONF_UNSET;
 
     return plcf;
 }
@@ -106,7 +105,6 @@ ngx_http_penstock_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_penstock_loc_conf_t  *conf = child;
 
     ngx_conf_merge_value(conf->authenticates, prev->authenticates, 0);
-    ngx_conf_merge_value(conf->governs, prev->governs, 0);
 
     return NGX_CONF_OK;
 }

@@ -295,9 +295,9 @@ ngx_http_complex_value_t *ngx_http_penstock_erp_value(ngx_conf_t *cf,
 ngx_int_t ngx_http_penstock_erp_label(ngx_conf_t *cf, const char *label,
     ngx_str_t *name, ngx_str_t *out);
 
-/* says that this location is led by this module */
+/* says that some location is led by this module */
 
-void ngx_http_penstock_erp_governs(ngx_conf_t *cf);
+void ngx_http_penstock_erp_used(ngx_conf_t *cf);
 
 /* the client: of "value", or the verified one, or the address */
 

@@ -79,6 +79,8 @@ ngx_http_penstock_erp_merge_loc_conf(ngx_conf_t *cf, void *parent,
     ngx_http_penstock_erp_loc_conf_t  *prev = parent;
     ngx_http_penstock_erp_loc_conf_t  *conf = child;
 
+    ngx_http_penstock_loc_conf_t  *plcf;
+
     if (conf->keys == NGX_CONF_UNSET_PTR) {
         conf->keys = prev->keys;
         conf->required = prev->required;
@@ -105,6 +107,9 @@ ngx_http_penstock_erp_merge_loc_conf(ngx_conf_t *cf, void *parent,
     ngx_conf_merge_ptr_value(conf->budget, NULL, NULL);
     ngx_conf_merge_ptr_value(conf->breaker, prev->breaker, NULL);
     ngx_conf_merge_ptr_value(conf->overload, prev->overload, NULL);
+
+    plcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_penstock_module);
+    plcf->governs = (conf->keys || conf->budget || conf->breaker);
 
     return NGX_CONF_OK;
 }
@@ -267,7 +272,7 @@ ngx_http_penstock_erp_idempotency(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
-    ngx_http_penstock_erp_governs(cf);
+    ngx_http_penstock_erp_used(cf);
 
     return NGX_CONF_OK;
 }
@@ -477,13 +482,9 @@ ngx_http_penstock_erp_label(ngx_conf_t *cf, const char *label,
 
 
 void
-ngx_http_penstock_erp_governs(ngx_conf_t *cf)
+ngx_http_penstock_erp_used(ngx_conf_t *cf)
 {
-    ngx_http_penstock_loc_conf_t       *plcf;
     ngx_http_penstock_erp_main_conf_t  *emcf;
-
-    plcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_penstock_module);
-    plcf->governs = 1;
 
     emcf = ngx_http_conf_get_module_main_conf(cf,
                                               ngx_http_penstock_erp_module);

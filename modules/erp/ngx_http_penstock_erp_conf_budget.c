@@ -239,7 +239,7 @@ ngx_http_penstock_erp_budget(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    ngx_http_penstock_erp_governs(cf);
+    ngx_http_penstock_erp_used(cf);
 
     return NGX_CONF_OK;
 }
@@ -281,7 +281,7 @@ ngx_http_penstock_erp_breaker(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    ngx_http_penstock_erp_governs(cf);
+    ngx_http_penstock_erp_used(cf);
 
     if (cf->args->nelts == 2 && elcf->breaker->limits.window) {
         return NGX_CONF_OK;

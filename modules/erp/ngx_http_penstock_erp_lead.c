@@ -10,6 +10,8 @@
 #include "ngx_http_penstock_erp.h"
 
 
+static ngx_int_t ngx_http_penstock_erp_inner(ngx_http_request_t *r,
+    ngx_http_penstock_erp_loc_conf_t *conf);
 static ngx_http_penstock_erp_ctx_t *ngx_http_penstock_erp_make_ctx(
     ngx_http_request_t *r, ngx_http_penstock_erp_loc_conf_t *conf);
 static ngx_int_t ngx_http_penstock_erp_begin(
@@ -35,10 +37,6 @@ ngx_http_penstock_erp_handler(ngx_http_request_t *r)
     ngx_http_penstock_loc_conf_t      *plcf;
     ngx_http_penstock_erp_loc_conf_t  *conf;
 
-    if (r != r->main) {
-        return NGX_DECLINED;
-    }
-
     plcf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_module);
 
     if (!plcf->governs) {
@@ -46,6 +44,10 @@ ngx_http_penstock_erp_handler(ngx_http_request_t *r)
     }
 
     conf = ngx_http_get_module_loc_conf(r, ngx_http_penstock_erp_module);
+
+    if (r != r->main) {
+        return ngx_http_penstock_erp_inner(r, conf);
+    }
 
     if ((r->method & NGX_HTTP_PENSTOCK_ERP_SAFE)
         && conf->budget == NULL && conf->breaker == NULL)
@@ -145,6 +147,35 @@ ngx_http_penstock_erp_handler(ngx_http_request_t *r)
 
         /* the state has moved on */
     }
+}
+
+
+/*
+ * A subrequest of other modules is not led, so it can't wait for a place: one
+ * more at the server than the budget allows.
+ */
+
+static ngx_int_t
+ngx_http_penstock_erp_inner(ngx_http_request_t *r,
+    ngx_http_penstock_erp_loc_conf_t *conf)
+{
+    if (r->content_handler == NULL || ngx_http_penstock_exchange_of(r)) {
+        return NGX_DECLINED;
+    }
+
+    if (conf->budget) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "\"erp_budget\" can't be applied to a subrequest, \"%V\" "
+                      "is not sent: give its location \"erp_budget off\"",
+                      &r->uri);
+
+        return NGX_HTTP_SERVICE_UNAVAILABLE;
+    }
+
+    return (conf->breaker
+            && ngx_http_penstock_erp_breaker_state(conf->breaker)
+               != PS_BREAKER_CLOSED)
+           ? NGX_HTTP_SERVICE_UNAVAILABLE : NGX_DECLINED;
 }
 
 

@@ -62,6 +62,20 @@ CONF = '''
             proxy_pass http://erp_by_two_names/availability;
         }
 
+        location /off/ {
+            erp_budget off;
+            erp_breaker off;
+            mirror /off-copy;
+            proxy_pass http://erp/;
+        }
+
+        location = /off-copy {
+            internal;
+            erp_budget off;
+            erp_breaker off;
+            proxy_pass http://erp/;
+        }
+
         location = /status {
             erp_budget off;
             erp_breaker off;
@@ -234,6 +248,19 @@ class Budget(Case):
                 self.assertLessEqual({r.status for r in got}, {502, 503, 504})
                 # what came before may have its place still
                 self.assertIn(self.stats()['highest_concurrency'], (1, 2))
+
+    def test_off_is_off(self):
+        """Nothing is led there, so a mirror has its copies."""
+
+        self.start(limit=1, writes=0)
+        granted = self.metric('penstock_erp_budget_granted_total')
+        threads = crowd([lambda m=m: self.gw[0].request(m, '/off/orders')
+                         for m in ('GET', 'POST', 'PUT')])[1]
+        join(threads)
+        penstock.wait_for(lambda: self.stats()['reads']
+                          + self.stats()['writes'] == 6, what='the copies')
+        self.assertEqual(self.metric('penstock_erp_budget_granted_total'),
+                         granted)
 
     def test_share_of_writes(self):
         """Reads can't take the places that are for writes."""
