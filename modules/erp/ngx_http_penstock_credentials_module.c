@@ -532,8 +532,20 @@ ngx_http_penstock_credentials_merge_loc_conf(ngx_conf_t *cf, void *parent,
     ngx_http_penstock_credentials_loc_conf_t  *prev = parent;
     ngx_http_penstock_credentials_loc_conf_t  *conf = child;
 
+    ngx_http_core_loc_conf_t  *clcf;
+
     ngx_conf_merge_ptr_value(conf->client, prev->client, NULL);
     ngx_conf_merge_ptr_value(conf->identity, prev->identity, NULL);
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->noname) {
+
+        /* an "if" is no location of its own */
+
+        conf->own |= prev->own;
+        conf->names |= prev->names;
+    }
 
     return NGX_CONF_OK;
 }

@@ -128,6 +128,7 @@ CONF = '''
             internal;
             erp_authorization   erp;
             erp_identity_header X-Shop copy;
+            if ($request_method = GET) { set $odd 1; }
             proxy_pass http://127.0.0.1:%%ERP%%/second;
         }
 
