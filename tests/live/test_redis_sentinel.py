@@ -740,10 +740,9 @@ class Names(Probe):
         self.until(gw, master.port)
 
         # the same name leads to another server
-        other = self.redis('--bind', '127.0.0.2', '127.0.0.1',
-                           port=master.port + 1)
-        a.answer = lambda argv: address('redis-1.internal', other.port)
+        other = self.redis('--bind', '127.0.0.2', '127.0.0.1')
         dns.address = '127.0.0.2'
+        a.answer = lambda argv: address('redis-1.internal', other.port)
         self.until(gw, other.port, only=False)
         self.assertIn(' addr=127.0.0.1', other.command('CLIENT', 'LIST'))
         self.assertIn(' laddr=127.0.0.2', other.command('CLIENT', 'LIST'))
