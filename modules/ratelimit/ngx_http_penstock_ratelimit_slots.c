@@ -119,6 +119,7 @@ ngx_http_penstock_ratelimit_slot_acquire(
     shared = ngx_http_penstock_zone_data(slot->slots->shm_zone);
 
     slot->fallback = 0;
+    slot->name.len = 0;
     slot->hash = ps_slots_hash(shared->counts, slot->key.data, slot->key.len);
 
     rc = ngx_http_penstock_ratelimit_slot_count(slot, shared, &snapshot);

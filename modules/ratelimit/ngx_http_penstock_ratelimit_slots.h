@@ -98,6 +98,7 @@ struct ngx_http_penstock_ratelimit_slot_s {
     unsigned                               pending:1;
     unsigned                               cleanup:1;
     uint64_t                               hash;
+    ngx_str_t                              name;       /* of the Redis key */
     ngx_http_penstock_redis_call_t         call;
     void                                  *group;
 };

@@ -25,6 +25,8 @@ typedef struct {
 #define NGX_HTTP_PENSTOCK_RATELIMIT_SLOTS_ARGS  9
 
 
+static ngx_int_t ngx_http_penstock_ratelimit_slots_name(
+    ngx_http_penstock_ratelimit_slot_t *slot);
 static ngx_int_t ngx_http_penstock_ratelimit_slots_send(
     ngx_http_penstock_ratelimit_slots_t *slots, ngx_str_t *name,
     ngx_http_penstock_ratelimit_slot_t *slot,
@@ -119,7 +121,6 @@ ngx_int_t
 ngx_http_penstock_ratelimit_slots_ask(ngx_http_penstock_ratelimit_slot_t *slot,
     ngx_http_penstock_ratelimit_snapshot_t *snapshot)
 {
-    ngx_str_t                             name;
     ngx_http_penstock_ratelimit_slots_t  *slots;
 
     slots = slot->slots;
@@ -128,16 +129,32 @@ ngx_http_penstock_ratelimit_slots_ask(ngx_http_penstock_ratelimit_slot_t *slot,
         return NGX_DECLINED;
     }
 
-    if (ngx_http_penstock_ratelimit_redis_name(slot->request->pool,
-                                               "penstock:slots:{",
-                                               &slots->name, &slot->key, &name)
-        != NGX_OK)
-    {
+    if (ngx_http_penstock_ratelimit_slots_name(slot) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    return ngx_http_penstock_ratelimit_slots_send(slots, &name, slot,
+    return ngx_http_penstock_ratelimit_slots_send(slots, &slot->name, slot,
                                                   snapshot);
+}
+
+
+/*
+ * Made while the request lives: it is needed when the request's pool goes,
+ * and nothing can be had of that any more.
+ */
+
+static ngx_int_t
+ngx_http_penstock_ratelimit_slots_name(
+    ngx_http_penstock_ratelimit_slot_t *slot)
+{
+    if (slot->name.len) {
+        return NGX_OK;
+    }
+
+    return ngx_http_penstock_ratelimit_redis_name(slot->request->pool,
+                                                  "penstock:slots:{",
+                                                  &slot->slots->name,
+                                                  &slot->key, &slot->name);
 }
 
 
@@ -285,30 +302,24 @@ void
 ngx_http_penstock_ratelimit_slots_gone(
     ngx_http_penstock_ratelimit_slot_t *slot)
 {
-    ngx_str_t                                name;
     ngx_http_penstock_ratelimit_group_t     *group;
     ngx_http_penstock_ratelimit_snapshot_t   snapshot;
+
+    if (slot->name.len == 0) {
+
+        /* Redis was not told of it */
+
+        return;
+    }
 
     group = slot->group;
     slot->group = NULL;
 
-    if (group) {
-        name = group->name;
-
-    } else if (ngx_http_penstock_ratelimit_redis_name(slot->request->pool,
-                                              "penstock:slots:{",
-                                              &slot->slots->name, &slot->key,
-                                              &name)
-               != NGX_OK)
-    {
-        return;
-    }
-
     ngx_http_penstock_ratelimit_slots_snapshot(slot->slots, slot->hash,
                                                &snapshot);
 
-    (void) ngx_http_penstock_ratelimit_slots_send(slot->slots, &name, NULL,
-                                                  &snapshot);
+    (void) ngx_http_penstock_ratelimit_slots_send(slot->slots, &slot->name,
+                                                  NULL, &snapshot);
 
     if (group && --group->held == 0) {
         ngx_rbtree_delete(&ngx_http_penstock_ratelimit_groups, &group->node);
@@ -355,20 +366,16 @@ static ngx_http_penstock_ratelimit_group_t *
 ngx_http_penstock_ratelimit_slots_group(
     ngx_http_penstock_ratelimit_slot_t *slot)
 {
-    ngx_str_t                             name;
+    ngx_str_t                            *name;
     ngx_rbtree_t                         *tree;
     ngx_rbtree_node_t                    *node;
     ngx_http_penstock_ratelimit_group_t  *group;
 
-    if (ngx_http_penstock_ratelimit_redis_name(slot->request->pool,
-                                               "penstock:slots:{",
-                                               &slot->slots->name, &slot->key,
-                                               &name)
-        != NGX_OK)
-    {
+    if (ngx_http_penstock_ratelimit_slots_name(slot) != NGX_OK) {
         return NULL;
     }
 
+    name = &slot->name;
     tree = &ngx_http_penstock_ratelimit_groups;
 
     if (tree->root == NULL) {
@@ -389,8 +396,8 @@ ngx_http_penstock_ratelimit_slots_group(
         group = (ngx_http_penstock_ratelimit_group_t *) node;
 
         if (slot->hash == node->key && group->slots == slot->slots
-            && group->name.len == name.len
-            && ngx_memcmp(group->name.data, name.data, name.len) == 0)
+            && group->name.len == name->len
+            && ngx_memcmp(group->name.data, name->data, name->len) == 0)
         {
             return group;
         }
@@ -398,7 +405,7 @@ ngx_http_penstock_ratelimit_slots_group(
         node = node->right;
     }
 
-    group = ngx_alloc(sizeof(ngx_http_penstock_ratelimit_group_t) + name.len,
+    group = ngx_alloc(sizeof(ngx_http_penstock_ratelimit_group_t) + name->len,
                       ngx_cycle->log);
     if (group == NULL) {
         return NULL;
@@ -408,10 +415,10 @@ ngx_http_penstock_ratelimit_slots_group(
     group->slots = slot->slots;
     group->hash = slot->hash;
     group->held = 0;
-    group->name.len = name.len;
+    group->name.len = name->len;
     group->name.data = (u_char *) group
                        + sizeof(ngx_http_penstock_ratelimit_group_t);
-    ngx_memcpy(group->name.data, name.data, name.len);
+    ngx_memcpy(group->name.data, name->data, name->len);
 
     ngx_rbtree_insert(tree, &group->node);
     ngx_queue_insert_tail(&ngx_http_penstock_ratelimit_held, &group->queue);

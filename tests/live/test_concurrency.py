@@ -144,6 +144,29 @@ class Test(penstock.TestCase):
             c.close()
         self.wait_free(gw)
 
+    def test_client_leaves_before_redis_answers(self):
+        """Its slot is given back when the request's memory goes."""
+
+        redis = self.redis()
+        gw = self.limiting(redis)
+        workers = gw.workers()
+        redis.freeze()
+        try:
+            for n in range(6):
+                with socket.create_connection(('127.0.0.1', gw.port)) as s:
+                    s.sendall(b'GET /hold?k=a HTTP/1.1\r\nHost: a\r\n\r\n')
+                penstock.wait_for(
+                    lambda: gw.access_log().count('/hold?k=a') > n,
+                    what='it has ended')
+        finally:
+            redis.thaw()
+        self.assertEqual(gw.workers(), workers)
+        self.shared(gw)
+        self.wait_free(gw)
+        penstock.wait_for(lambda: redis.command(
+            'HGETALL', 'penstock:slots:{running:a}') == [], what='no slot')
+        self.assertEqual(self.held.requests, [])
+
     def test_killed_worker(self):
         for redis in None, self.redis():
             gw = self.limiting(redis, allow=['exited on signal 9'])
