@@ -22,6 +22,8 @@ static ngx_int_t ngx_http_penstock_cells_lease_sku(
 static ngx_int_t ngx_http_penstock_cells_lease_key(
     ngx_http_penstock_cells_t *c, ngx_http_penstock_cell_t *cell,
     ngx_str_t *key);
+static void ngx_http_penstock_cells_lease_text(ngx_http_penstock_cell_t *cell,
+    u_char *p, ngx_str_t *key);
 static ngx_int_t ngx_http_penstock_cells_seen(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cell_t *cell, ngx_str_t *sha1);
 static void ngx_http_penstock_cells_lease_handler(
@@ -246,17 +248,26 @@ static ngx_int_t
 ngx_http_penstock_cells_lease_key(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_cell_t *cell, ngx_str_t *key)
 {
-    key->len = cell->key.len;
-
-    key->data = ngx_pnalloc(c->request->pool, key->len);
+    key->data = ngx_pnalloc(c->request->pool, cell->key.len);
     if (key->data == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_memcpy(key->data, cell->key.data, key->len);
-    ngx_memcpy(key->data + sizeof("penstock:") - 1, "lead", 4);
+    ngx_http_penstock_cells_lease_text(cell, key->data, key);
 
     return NGX_OK;
+}
+
+
+static void
+ngx_http_penstock_cells_lease_text(ngx_http_penstock_cell_t *cell, u_char *p,
+    ngx_str_t *key)
+{
+    key->data = p;
+    key->len = cell->key.len;
+
+    ngx_memcpy(p, cell->key.data, key->len);
+    ngx_memcpy(p + sizeof("penstock:") - 1, "lead", 4);
 }
 
 
@@ -397,27 +408,36 @@ static void
 ngx_http_penstock_cells_lease_eval(ngx_http_penstock_cells_t *c,
     ngx_http_penstock_redis_script_t *script)
 {
-    u_char       ms[NGX_INT64_LEN];
+    size_t       size;
+    u_char      *p, ms[NGX_INT64_LEN];
     ngx_str_t   *argv;
     ngx_uint_t   i, j, n;
 
-    argv = ngx_alloc((2 + c->nlocations) * sizeof(ngx_str_t),
-                     ngx_cycle->log);
+    /* the request may be at its end: its pool gives nothing any more */
+
+    size = (2 + c->nlocations) * sizeof(ngx_str_t);
+
+    for (i = 0; i < c->n; i++) {
+        if (c->cell[i].leased) {
+            size += c->cell[i].key.len;
+        }
+    }
+
+    argv = ngx_alloc(size, ngx_cycle->log);
     if (argv == NULL) {
         return;
     }
+
+    p = (u_char *) (argv + 2 + c->nlocations);
 
     for (i = 0; i < c->n; i += c->nlocations) {
 
         n = 0;
 
         for (j = i; j < i + c->nlocations; j++) {
-            if (c->cell[j].leased
-                && ngx_http_penstock_cells_lease_key(c, &c->cell[j],
-                                                     &argv[n])
-                   == NGX_OK)
-            {
-                n++;
+            if (c->cell[j].leased) {
+                ngx_http_penstock_cells_lease_text(&c->cell[j], p, &argv[n]);
+                p += argv[n++].len;
             }
         }
 

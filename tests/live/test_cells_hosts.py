@@ -5,7 +5,9 @@ cells there are.
 A and B are two hosts: two nginx with two workers each, one Redis, one ERP.
 """
 
+import contextlib
 import hashlib
+import http.client
 import json
 import os
 import signal
@@ -26,6 +28,7 @@ CONF = '''
     availability_zone a:1m redis=main;
 
     rate_limit_zone erp zone=reads:32k rate=1r/h burst=6 redis=main;
+    erp_budget_zone one:64k limit=1;
 
     server {
         listen 127.0.0.1:%%PORT%%;
@@ -84,6 +87,17 @@ CONF = '''
             proxy_pass http://127.0.0.1:%%ERP%%;
         }
 
+        location = /queued {
+            erp_budget               one;
+            availability_cache       a;
+            availability_cache_key   $uri;
+            availability_cache_items arg=sku arg=location list=/items
+                                     id=/sku id=/location;
+            availability_cache_valid 60s;
+            availability_cache_lock  on scope=cluster;
+            proxy_pass http://127.0.0.1:%%ERP%%;
+        }
+
         location = /purge {
             availability_purge zone=a;
         }
@@ -109,7 +123,7 @@ def sha256(text):
 class HostsCase(penstock.TestCase):
 
     def start(self, gateways=2, scope='cluster', timeout='5s', port=None,
-              live=True, stale='if_error=60s'):
+              live=True, stale='if_error=60s', main=''):
         self.stock = {}
         self.asked = []
         self.mutex = threading.Lock()
@@ -121,7 +135,7 @@ class HostsCase(penstock.TestCase):
         self.erp_ = self.origin(self.serve)
         self.gw = []
         for _ in range(gateways):
-            gw = penstock.Gateway(CONF, start=False, workers=2,
+            gw = penstock.Gateway(CONF, start=False, workers=2, main=main,
                                   REDIS=port or self.store.port,
                                   ERP=self.erp_.port, SCOPE=scope,
                                   TIMEOUT=timeout, STALE=self.stale(stale))
@@ -270,6 +284,39 @@ class Leases(HostsCase):
         self.store.kill()
         self.assertEqual(self.number(a), 100)
         self.assertEqual(self.number(b), 100)
+
+    def test_a_request_is_cut_off_that_has_a_lease_and_no_place(self):
+        """The lease goes with it, when nothing else is left of it."""
+
+        a, b = self.start(main='worker_shutdown_timeout 300ms;')
+        self.gate.clear()
+
+        def take(gw, place):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                gw.get('/queued?sku=A&location=' + place)
+
+        first = threading.Thread(target=take, args=(a, 'L'))
+        second = threading.Thread(target=take, args=(b, 'M'))
+        keys = 'penstock:lead:{a:*'
+        first.start()
+        second.start()
+        penstock.wait_for(lambda: len(self.asked) == 2, what='no place left')
+        places = ','.join('P%d' % n for n in range(20))
+        with socket.create_connection(('127.0.0.1', a.port)) as s:
+            s.sendall(b'GET /queued?sku=B,C&location=%s HTTP/1.1\r\n'
+                      b'Host: a\r\n\r\n' % places.encode())
+            penstock.wait_for(
+                lambda: len(self.store.command('KEYS', keys)) == 42,
+                what='its leases')
+            a.reload()
+            self.assertEqual(s.recv(1), b'')
+        penstock.wait_for(
+            lambda: len(self.store.command('KEYS', keys)) <= 2,
+            what='they are given back', deadline=2)
+        self.gate.set()
+        first.join()
+        second.join()
+        self.assertEqual(len(self.asked), 2)
 
     def test_what_redis_has_needs_no_lease(self):
         a, b = self.start()
