@@ -282,3 +282,27 @@ DELETE /limits?zone=client&plan=gold
 --- error_code: 404
 --- error_log
 audit: rate limit override ended, zone "client" plan "gold", by address "127.0.0.1", correlation ID "change-18": 404
+
+
+
+=== TEST 17: guarded by limit_except, with the status beside it
+--- config
+location = /limits {
+    rate_limit_admin;
+    limit_except GET { allow 127.0.0.1; deny all; }
+}
+location = /closed {
+    rate_limit_admin;
+    limit_except GET { deny all; }
+}
+location = /status {
+    penstock_status;
+    limit_except POST { allow all; }
+}
+--- request eval
+["GET /limits", "DELETE /limits?zone=client&plan=gold", "GET /closed",
+ "DELETE /closed?zone=client&plan=gold", "GET /status"]
+--- error_code eval
+[200, 404, 200, 403, 200]
+--- response_body_like eval
+['"zones"', '"title"', '"zones"', '403 Forbidden', 'penstock']

@@ -87,7 +87,17 @@ typedef struct {
 typedef struct {
     ngx_flag_t                           authenticates;
     ngx_uint_t                           governs;    /* erp leads writes */
+    ngx_http_handler_pt                  content;    /* of a directive of ours
+                                                        that answers */
 } ngx_http_penstock_loc_conf_t;
+
+
+/*
+ * For a directive without arguments that makes its location answer by
+ * "handler", within limit_except, too: what the directive's function returns.
+ */
+
+char *ngx_http_penstock_content(ngx_conf_t *cf, ngx_http_handler_pt handler);
 
 
 /* RFC 9457 problem details; "members" is raw JSON: "a":1,"b":[2] */

@@ -103,11 +103,8 @@ static ngx_int_t
 ngx_http_penstock_exchange_request(ngx_http_penstock_exchange_t *x,
     ngx_http_request_t *sr)
 {
-    u_char                    *p;
-    ngx_str_t                  server;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    clcf = ngx_http_get_module_loc_conf(sr, ngx_http_core_module);
+    u_char     *p;
+    ngx_str_t   server;
 
     if (x->internal) {
 
@@ -220,7 +217,7 @@ ngx_http_penstock_exchange_request(ngx_http_penstock_exchange_t *x,
 
         sr->method |= NGX_HTTP_LOCK;
 
-    } else if (x->once && clcf->handler) {
+    } else if (x->once && sr->content_handler) {
 
         /* no HEAD for proxy_cache, which would send it as a GET, or else
            store an answer without a body for GETs; files know no LOCK */

@@ -104,7 +104,35 @@ ngx_http_penstock_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_penstock_loc_conf_t  *prev = parent;
     ngx_http_penstock_loc_conf_t  *conf = child;
 
+    ngx_http_core_loc_conf_t  *clcf;
+
     ngx_conf_merge_value(conf->authenticates, prev->authenticates, 0);
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->lmt_excpt && clcf->handler == NULL && prev->content) {
+        clcf->handler = prev->content;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_penstock_content(ngx_conf_t *cf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_penstock_loc_conf_t  *plcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    plcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_penstock_module);
+
+    if (clcf->handler == handler) {
+        return "is duplicate";
+    }
+
+    clcf->handler = handler;
+    plcf->content = handler;
 
     return NGX_CONF_OK;
 }

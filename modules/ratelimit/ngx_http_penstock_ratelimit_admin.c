@@ -34,17 +34,7 @@ char *
 ngx_http_penstock_ratelimit_admin(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
 {
-    ngx_http_core_loc_conf_t  *clcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    if (clcf->handler == ngx_http_penstock_ratelimit_admin_handler) {
-        return "is duplicate";
-    }
-
-    clcf->handler = ngx_http_penstock_ratelimit_admin_handler;
-
-    return NGX_CONF_OK;
+    return ngx_http_penstock_content(cf, ngx_http_penstock_ratelimit_admin_handler);
 }
 
 

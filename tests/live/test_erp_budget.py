@@ -53,6 +53,7 @@ CONF = '''
         }
 
         location /two/ {
+            if ($arg_location = 1) { set $odd 1; }
             proxy_pass http://erp_by_two_names/;
         }
 
