@@ -34,7 +34,8 @@ char *
 ngx_http_penstock_ratelimit_admin(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
 {
-    return ngx_http_penstock_content(cf, ngx_http_penstock_ratelimit_admin_handler);
+    return ngx_http_penstock_content(cf,
+                                    ngx_http_penstock_ratelimit_admin_handler);
 }
 
 
