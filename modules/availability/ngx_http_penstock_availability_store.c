@@ -81,7 +81,7 @@ void
 ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
 {
     uint64_t                        gen;
-    ngx_uint_t                      void_;
+    ngx_uint_t                      void_, pushed;
     ps_record_t                     record;
     ngx_http_penstock_dict_t       *dict;
     ngx_http_penstock_av_entry_t    entry, *e;
@@ -103,6 +103,13 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
     void_ = ngx_http_penstock_av_void(table, &record, ctx->seq)
             || ngx_http_penstock_av_purged(table, NGX_HTTP_PENSTOCK_AV_SOFT,
                                            &record, ctx->seq);
+
+    /* and what was pushed while we read is compared before the next use */
+
+    pushed = ctx->zone->redis
+             && (table->pushed[ctx->record_hash % NGX_HTTP_PENSTOCK_BUCKETS]
+                 > ctx->seq
+                 || ngx_http_penstock_av_pushed(table, &record, ctx->seq));
 
     dict = ngx_http_penstock_dict(ctx->zone->dict);
 
@@ -131,7 +138,7 @@ ngx_http_penstock_av_store(ngx_http_penstock_av_ctx_t *ctx, ngx_str_t *raw)
 
     entry.made_by = ctx->fill;
     entry.seq = ctx->seq;
-    entry.checked_gen = void_ ? 0 : gen;
+    entry.checked_gen = (void_ || pushed) ? 0 : gen;
 
     /* Redis knew of no invalidation then; a slow fill is no younger for it */
 

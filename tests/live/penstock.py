@@ -730,14 +730,22 @@ class Origin:
                                             self.headers, self.body))
                     origin.now += 1
                     origin.most = max(origin.most, origin.now)
+                    self.counts = True
 
                 try:
                     origin.handler(self)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
                 finally:
-                    with origin.mutex:
-                        origin.now -= 1
+                    self.leave()
+
+            def leave(self):
+                """Not under way any more: before the last of an answer goes,
+                as who has it may send the next request at once."""
+
+                with origin.mutex:
+                    origin.now -= self.counts
+                    self.counts = False
 
             do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = \
                 do_OPTIONS = serve
@@ -755,6 +763,7 @@ class Origin:
                     int(self.headers.get('Content-Length', 0)))
 
             def send(self, status=200, body=b'', headers=None):
+                self.leave()
                 if not isinstance(body, (bytes, str)):
                     body = json.dumps(body)
                     headers = dict({'Content-Type': 'application/json'},
