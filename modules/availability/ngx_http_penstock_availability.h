@@ -327,6 +327,10 @@ char *ngx_http_penstock_av_request_directive(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 char *ngx_http_penstock_av_tag_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+
+/* _write_conf.c */
+
 char *ngx_http_penstock_av_invalidate_directive(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 char *ngx_http_penstock_av_purge_directive(ngx_conf_t *cf, ngx_command_t *cmd,
