@@ -436,8 +436,8 @@ ngx_http_penstock_cells_large(ngx_http_penstock_cells_t *c)
     ngx_http_penstock_cells_lock(shm);
 
     held = ps_cell_find(shm->table, hash);
-    large = held && ngx_http_penstock_av_now() - held->created
-                    < NGX_HTTP_PENSTOCK_PASS;
+    large = held && ngx_http_penstock_av_now()
+                    < held->created + NGX_HTTP_PENSTOCK_PASS;
 
     ngx_http_penstock_cells_unlock(shm);
 

@@ -61,6 +61,8 @@ static ngx_atomic_t *ngx_http_penstock_token_ended(void *data);
 static ngx_int_t ngx_http_penstock_token_copy(
     ngx_http_penstock_bearer_t *bearer, ngx_pool_t *pool, ngx_str_t *value,
     ngx_uint_t *due);
+static ngx_uint_t ngx_http_penstock_token_usable(
+    ngx_http_penstock_client_t *client, ngx_http_penstock_token_t *t);
 static ngx_int_t ngx_http_penstock_token_lead(
     ngx_http_penstock_client_t *client);
 
@@ -175,6 +177,13 @@ ngx_http_penstock_token(ngx_http_penstock_bearer_t *bearer,
 
     rc = ngx_http_penstock_token_lead(client);
 
+    if (rc == NGX_DONE) {
+
+        /* another worker's question was answered since we looked */
+
+        return ngx_http_penstock_token(bearer, host, pool, value);
+    }
+
     if (rc == NGX_OK) {
         rc = ngx_http_penstock_token_ask(client, host);
 
@@ -255,10 +264,7 @@ ngx_http_penstock_token_copy(ngx_http_penstock_bearer_t *bearer,
             continue;
         }
 
-        if (ngx_memcmp(t->print, client->print, NGX_HTTP_PENSTOCK_KEY_LEN)
-            != 0
-            || (ngx_msec_int_t) (t->end - ngx_current_msec) <= 0)
-        {
+        if (!ngx_http_penstock_token_usable(client, t)) {
             ngx_shmtx_unlock(&t->shpool->mutex);
             return NGX_DECLINED;
         }
@@ -277,7 +283,23 @@ ngx_http_penstock_token_copy(ngx_http_penstock_bearer_t *bearer,
 }
 
 
-/* NGX_OK: ask; NGX_AGAIN: somebody does; NGX_DECLINED: not so soon again */
+/* under the lock */
+
+static ngx_uint_t
+ngx_http_penstock_token_usable(ngx_http_penstock_client_t *client,
+    ngx_http_penstock_token_t *t)
+{
+    return t->len
+           && ngx_memcmp(t->print, client->print, NGX_HTTP_PENSTOCK_KEY_LEN)
+              == 0
+           && (ngx_msec_int_t) (t->end - ngx_current_msec) > 0;
+}
+
+
+/*
+ * NGX_OK: ask; NGX_AGAIN: somebody does; NGX_DECLINED: not so soon again;
+ * NGX_DONE: there is one by now that need not be renewed.
+ */
 
 static ngx_int_t
 ngx_http_penstock_token_lead(ngx_http_penstock_client_t *client)
@@ -303,7 +325,7 @@ ngx_http_penstock_token_lead(ngx_http_penstock_client_t *client)
     ngx_shmtx_lock(&t->shpool->mutex);
 
     if (t->pid
-        && ngx_current_msec - t->since < NGX_HTTP_PENSTOCK_TOKEN_LOST)
+        && ngx_http_penstock_age(t->since) < NGX_HTTP_PENSTOCK_TOKEN_LOST)
     {
         rc = NGX_AGAIN;
 
@@ -311,6 +333,11 @@ ngx_http_penstock_token_lead(ngx_http_penstock_client_t *client)
                && (ngx_msec_int_t) (t->pause - ngx_current_msec) > 0)
     {
         rc = NGX_DECLINED;
+
+    } else if (ngx_http_penstock_token_usable(client, t)
+               && (ngx_msec_int_t) (t->due - ngx_current_msec) > 0)
+    {
+        rc = NGX_DONE;
 
     } else {
         t->pid = ngx_pid;
@@ -421,7 +448,7 @@ ngx_http_penstock_token_rejected(ngx_http_penstock_bearer_t *bearer)
 
     if (t->len && t->generation == bearer->generation) {
 
-        if (ngx_current_msec - t->made < NGX_HTTP_PENSTOCK_TOKEN_NEW) {
+        if (ngx_http_penstock_age(t->made) < NGX_HTTP_PENSTOCK_TOKEN_NEW) {
             rc = NGX_DECLINED;
 
         } else {

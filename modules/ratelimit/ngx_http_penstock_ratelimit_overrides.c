@@ -336,7 +336,7 @@ ngx_http_penstock_ratelimit_overrides_load(
     }
 
     if (!now
-        && (ngx_msec_t) (ngx_current_msec - asked)
+        && ngx_http_penstock_age(asked)
            < NGX_HTTP_PENSTOCK_RATELIMIT_OVERRIDES_POLL - 20)
     {
         return;

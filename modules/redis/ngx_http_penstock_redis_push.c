@@ -349,7 +349,7 @@ ngx_http_penstock_redis_push_take(ngx_http_penstock_redis_push_t *push)
     if (pid && pid != (ngx_atomic_uint_t) ngx_pid
         && state->cycle == push->cycle)
     {
-        silent = ngx_current_msec - state->held;
+        silent = ngx_http_penstock_age(state->held);
 
         if (silent < NGX_HTTP_PENSTOCK_REDIS_PUSH_SIGN) {
             return 0;
